@@ -1,0 +1,3 @@
+"""Heft: one engine for every weight of virtualization."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,65 @@
+"""Where Heft keeps its files: `data` outlives a boot of the host, `run` does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_DATA = Path("/var/lib/heft")
+DEFAULT_RUN = Path("/run/heft")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The directories of one daemon; two daemons on one host share none of them."""
+
+    data: Path = DEFAULT_DATA
+    run: Path = DEFAULT_RUN
+
+    @property
+    def database(self) -> Path:
+        """The store (SQLite)."""
+        return self.data / "heft.db"
+
+    @property
+    def images(self) -> Path:
+        """Blobs and applied layers."""
+        return self.data / "images"
+
+    @property
+    def volumes(self) -> Path:
+        """One directory a named volume."""
+        return self.data / "volumes"
+
+    @property
+    def machines(self) -> Path:
+        """One directory a machine."""
+        return self.data / "machines"
+
+    @property
+    def trash(self) -> Path:
+        """What was renamed away and is being deleted; emptied at every start."""
+        return self.data / "trash"
+
+    @property
+    def networks(self) -> Path:
+        """Name tables and the name server's files, one directory a network."""
+        return self.run / "networks"
+
+    @property
+    def socket(self) -> Path:
+        """The API's Unix socket."""
+        return self.run / "heft.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock(2) by the one daemon that owns `data`."""
+        return self.data / "lock"
+
+    def machine(self, machine_id: str) -> Path:
+        """Keep here what belongs to the machine while it exists: upper, log, generated files."""
+        return self.machines / machine_id
+
+    def running(self, machine_id: str) -> Path:
+        """Keep here what belongs to one run of the machine: root mount, sockets, pid files."""
+        return self.run / "machines" / machine_id

@@ -1,0 +1,138 @@
+"""A machine: an image, a writable layer and a weight, as the store keeps it."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from heft.model.config import Config, EndpointConfig, HostConfig
+    from heft.model.network import Endpoint
+
+
+class State(enum.StrEnum):
+    """Where a machine is in its life; the legal transitions stand in `heft.engine.lifecycle`."""
+
+    CREATED = "created"
+    """It exists and has never run."""
+    STARTING = "starting"
+    """A start is recorded; its workload may or may not have run a first instruction."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    """It ended, and its restart policy will start it again."""
+    EXITED = "exited"
+    REMOVING = "removing"
+    """Its removal is recorded and goes on after any crash."""
+    DEAD = "dead"
+    """Its removal failed; it can only be removed again."""
+
+
+class MountKind(enum.StrEnum):
+    """What a mount shows."""
+
+    BIND = "bind"
+    VOLUME = "volume"
+    TMPFS = "tmpfs"
+
+
+class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One mount of a machine, settled when it is created."""
+
+    kind: MountKind
+    source: str
+    """A path of the host; empty for tmpfs."""
+    target: str
+    """An absolute path in the machine."""
+    volume: str = ""
+    """The volume's name (kind: volume)."""
+    read_only: bool = False
+    propagation: str = "rprivate"
+    mode: str = ""
+    """The mode part of `--volume`, as given."""
+    options: tuple[str, ...] = ()
+    """Mount options (kind: tmpfs)."""
+    anonymous: bool = False
+    """A volume made for this machine, removed with `rm -v` and `--rm`."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The last run of a machine. Times are nanoseconds since 1970, 0 for never."""
+
+    pid: int = 0
+    started: int = 0
+    finished: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    """Why it could not start or why it ended, where that is not the workload's own doing."""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine.
+
+    `config` is the user's settings over the image's; `image` the image's id, `config.image` the
+    reference as it was given. A change makes a new value (`msgspec.structs.replace`).
+    """
+
+    id: str
+    name: str
+    created: int
+    weight: str
+    platform: str
+    image: str
+    layers: tuple[str, ...]
+    """The image's layers by diff id, from the lowest up."""
+    config: Config
+    host_config: HostConfig
+    endpoints_asked: dict[str, EndpointConfig] = {}
+    mounts: tuple[MountPoint, ...] = ()
+    state: State = State.CREATED
+    run: Run = Run()
+    endpoint: Endpoint | None = None
+    restart_count: int = 0
+    stopped_by_user: bool = False
+    """A user stopped it: `unless-stopped` does not start it with the daemon."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Give the workload's argument vector: entrypoint, then command."""
+        return (*(self.config.entrypoint or ()), *(self.config.cmd or ()))
+
+    @property
+    def is_up(self) -> bool:
+        """Say whether its workload is there (paused counts)."""
+        return self.state in (State.RUNNING, State.PAUSED)
+
+
+class Stream(enum.IntEnum):
+    """The standard streams, by file descriptor."""
+
+    STDIN = 0
+    STDOUT = 1
+    STDERR = 2
+
+
+class Exec(msgspec.Struct, kw_only=True):
+    """A further process of a running machine; lives in the daemon's memory only."""
+
+    id: str
+    machine_id: str
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    tty: bool = False
+    privileged: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    detach_keys: str = ""
+    console_size: tuple[int, int] = (0, 0)
+    """Rows and columns."""
+    pid: int = 0
+    running: bool = False
+    started: bool = False
+    exit_code: int | None = None
