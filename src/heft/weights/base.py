@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a weight works on this host; where not, why and what to do. `detail` is for people:
-    the version of the tools, the accelerator and the reason it was chosen.
+    """Whether a weight works on this host; where not, why and what to do.
+
+    `detail` is for people: the version of the tools, the accelerator and why it was chosen.
     """
 
     ok: bool
@@ -106,8 +107,9 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """What the machine shares: `private`, `host`, or the path of a namespace to join
-    (`network` also `none`: one of its own with only a loopback).
+    """What the machine shares: `private`, `host`, or the path of a namespace to join.
+
+    `network` also: `none`, one of its own with only a loopback.
     """
 
     network: str = "private"
@@ -135,8 +137,9 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Where the workload's output is kept: lines of the CRI format
-    (`2016-10-06T00:17:09.669794202Z stdout F text`; F: a full line, P: a part of one).
+    """Where the workload's output is kept, as lines of the CRI format.
+
+    `2016-10-06T00:17:09.669794202Z stdout F text`; F: a full line, P: a part of one.
     """
 
     path: Path | None
@@ -179,8 +182,9 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A workload that runs its first instruction now; `pid` is the host's (for a guest, its
-    monitor's).
+    """A workload that runs its first instruction now.
+
+    `pid` is the host's (for a guest, its monitor's).
     """
 
     pid: int
@@ -237,8 +241,9 @@ class Session(Protocol):
         """Give the next piece of output; None when there will be no more."""
 
     async def write(self, data: bytes) -> None:
-        """Feed standard input; returns when the data is on its way. Data for a process that is
-        gone or has no standard input is dropped.
+        """Feed standard input; returns when the data is on its way.
+
+        Data for a process that is gone or has no standard input is dropped.
         """
 
     async def close_stdin(self) -> None:
