@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class State(enum.StrEnum):
     """Where a machine is in its life; the legal transitions stand in `heft.engine.lifecycle`."""
 
+    CREATING = "creating"
+    """Its creation is recorded and not yet acknowledged; nobody sees it, a crash undoes it."""
     CREATED = "created"
     """It exists and has never run."""
     STARTING = "starting"

@@ -1,0 +1,72 @@
+"""Which capabilities (capabilities(7)) a workload has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heft.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ALL = tuple(
+    "CAP_" + name
+    for name in (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP "
+        "LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER "
+        "SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE "
+        "SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+        "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF "
+        "CHECKPOINT_RESTORE"
+    ).split()
+)
+"""By number (linux/capability.h)."""
+
+DEFAULT = frozenset(
+    "CAP_" + name
+    for name in (
+        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
+        "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+    ).split()
+)
+"""Docker's fourteen (moby, oci/caps/defaults.go)."""
+
+
+def settle(
+    add: Iterable[str], drop: Iterable[str], *, privileged: bool, available: frozenset[str]
+) -> tuple[str, ...]:
+    """Give the capabilities of a workload, by number.
+
+    `available` are those the daemon has itself: none other can be given. Raises `InvalidArgument`
+    for a name that Linux does not know.
+    """
+    added, dropped = (_normalise(add, "CapAdd"), _normalise(drop, "CapDrop"))
+    if privileged:
+        wanted = frozenset(ALL)
+    else:
+        base = frozenset(ALL) if "ALL" in added else DEFAULT
+        base = frozenset() if "ALL" in dropped else base - dropped
+        if "ALL" in added:
+            base = frozenset(ALL) - dropped
+        wanted = base | (added - {"ALL"})
+    return tuple(name for name in ALL if name in wanted & available)
+
+
+def _normalise(names: Iterable[str], field: str) -> frozenset[str]:
+    result = set()
+    for given in names:
+        name = given.upper()
+        if name != "ALL":
+            name = "CAP_" + name.removeprefix("CAP_")
+            if name not in ALL:
+                raise InvalidArgument(f'invalid {field}: unknown capability: "{given}"')
+        result.add(name)
+    return frozenset(result)
+
+
+def bounding_set() -> frozenset[str]:
+    """Give the capabilities that this process could hand on (proc(5), `CapBnd`)."""
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("CapBnd:"))
+    mask = int(line.split()[1], 16)
+    return frozenset(name for number, name in enumerate(ALL) if mask >> number & 1)

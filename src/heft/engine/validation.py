@@ -1,0 +1,237 @@
+"""What of a request is refused before anything is made, in Docker's words. Pure."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from heft.errors import InvalidArgument
+from heft.networks.ports import requested_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from heft.model.config import Config, HostConfig, RestartPolicy
+
+LEAST_MEMORY = 6 * 1024 * 1024
+"""Bytes (moby, daemon_unix.go, `linuxMinMemory`)."""
+LEAST_SHARES, MOST_SHARES = 2, 262144
+ULIMITS = frozenset(
+    (
+        "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
+        "sigpending stack"
+    ).split()
+)
+LOG_TYPES = frozenset({"", "json-file", "local", "none"})
+LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode"})
+_SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def check(config: Config, host: HostConfig) -> tuple[str, ...]:
+    """Raise `InvalidArgument` for what can never be run; give warnings for the rest."""
+    _check_process(config)
+    check_restart(host.restart_policy)
+    if host.auto_remove and host.restart_policy.name not in ("", "no"):
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    _check_modes(host)
+    _check_cpu(host)
+    _check_ulimits(host)
+    log_limits(host)
+    requested_ports(config.exposed_ports, host.port_bindings, host.publish_all_ports)
+    return _check_memory(host)
+
+
+def _check_process(config: Config) -> None:
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise InvalidArgument(
+            f"the working directory '{config.working_dir}' is invalid,"
+            " it needs to be an absolute path"
+        )
+    for variable in config.env:
+        if variable.startswith("=") or not variable or "\0" in variable:
+            raise InvalidArgument(f"invalid environment variable: {variable}")
+    if config.stop_signal:
+        signal_number(config.stop_signal)
+    _check_text("hostname", config.hostname, 64)
+    _check_text("domainname", config.domainname, 253)
+    for argument in (*(config.entrypoint or ()), *(config.cmd or ()), config.user):
+        if "\0" in argument:
+            raise InvalidArgument(f"an argument holds a NUL character: {argument!r}")
+
+
+def _check_text(what: str, value: str, most: int) -> None:
+    if len(value) > most or any(character in value for character in "\n\0 "):
+        raise InvalidArgument(f"invalid {what}: {value!r}: at most {most} characters, no spaces")
+
+
+def check_restart(policy: RestartPolicy) -> None:
+    """Raise `InvalidArgument` for a restart policy that does not exist or has a wrong count."""
+    known = ("", "no", "always", "on-failure", "unless-stopped")
+    if policy.name not in known:
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{policy.name}';"
+            " use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
+    if policy.maximum_retry_count < 0:
+        raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise InvalidArgument(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+        )
+
+
+_MODES = {
+    "ipc_mode": ("", "none", "private", "shareable", "host", "container:"),
+    "pid_mode": ("", "host", "container:"),
+    "uts_mode": ("", "host"),
+    "userns_mode": ("", "host"),
+    "cgroupns_mode": ("", "private", "host"),
+}
+
+
+def _check_modes(host: HostConfig) -> None:
+    for field, allowed in _MODES.items():
+        given: str = getattr(host, field)
+        name, colon, target = given.partition(":")
+        if name + colon not in allowed or (colon and not target):
+            what = field.removesuffix("_mode").removesuffix("ns").upper()
+            raise InvalidArgument(f"invalid {what} mode: {given}")
+    if host.network_mode.startswith("container:") and (
+        host.port_bindings or host.publish_all_ports
+    ):
+        raise InvalidArgument(
+            "conflicting options: port publishing and the container type network mode"
+        )
+    if host.shm_size < 0:
+        raise InvalidArgument("SHM size can not be less than 0")
+    if not -1000 <= host.oom_score_adj <= 1000:
+        raise InvalidArgument(
+            f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
+        )
+
+
+def _check_memory(host: HostConfig) -> tuple[str, ...]:
+    if 0 < host.memory < LEAST_MEMORY or host.memory < 0:
+        raise InvalidArgument("Minimum memory limit allowed is 6MB")
+    if host.memory_swap > 0 and not host.memory:
+        raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit")
+    if 0 < host.memory_swap < host.memory:
+        raise InvalidArgument(
+            "Minimum memoryswap limit should be larger than memory limit, see usage"
+        )
+    if host.memory and host.memory < host.memory_reservation:
+        raise InvalidArgument(
+            "Minimum memory limit can not be less than memory reservation limit, see usage"
+        )
+    if host.memory_swappiness is not None and not -1 <= host.memory_swappiness <= 100:
+        raise InvalidArgument(
+            f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100"
+        )
+    return ()
+
+
+def _check_cpu(host: HostConfig) -> None:
+    cpus = os.cpu_count() or 1
+    if host.nano_cpus and (host.cpu_quota or host.cpu_period):
+        raise InvalidArgument(
+            "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set."
+        )
+    if host.nano_cpus < 0 or host.nano_cpus > cpus * 10**9:
+        raise InvalidArgument(
+            f"range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        )
+    if host.cpu_period and not 1000 <= host.cpu_period <= 1000000:
+        raise InvalidArgument(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
+        )
+    if host.cpu_quota > 0 and host.cpu_quota < 1000:
+        raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    if host.cpu_shares and not LEAST_SHARES <= host.cpu_shares <= MOST_SHARES:
+        raise InvalidArgument(
+            f"invalid CPU shares {host.cpu_shares}: range is [{LEAST_SHARES}, {MOST_SHARES}]"
+        )
+    if host.cpuset_cpus:
+        asked = parse_cpuset(host.cpuset_cpus)
+        if not asked <= set(range(cpus)):
+            raise InvalidArgument(
+                f"Requested CPUs are not available - requested {host.cpuset_cpus},"
+                f" available: 0-{cpus - 1}"
+            )
+    if host.cpuset_mems:
+        parse_cpuset(host.cpuset_mems)
+
+
+def parse_cpuset(text: str) -> set[int]:
+    """Give the numbers of a list as `0-2,5` (cpuset(7), "List format")."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or len(part) > 16:
+            raise InvalidArgument(f"Invalid value {text} for cpuset cpus")
+        numbers.update(range(int(first), min(int(last or first), 8192) + 1))
+    return numbers
+
+
+def _check_ulimits(host: HostConfig) -> None:
+    for limit in host.ulimits:
+        if limit.name not in ULIMITS:
+            raise InvalidArgument(f"invalid ulimit type: {limit.name}")
+        if limit.hard != -1 and (limit.soft > limit.hard or limit.soft == -1):
+            raise InvalidArgument(
+                f"ulimit soft limit must be less than or equal to hard limit:"
+                f" {limit.soft} > {limit.hard}"
+            )
+
+
+def log_limits(host: HostConfig) -> tuple[int, int]:
+    """Give the log's size in bytes at which it is rotated (0: never) and the number of files."""
+    kind, options = host.log_config.type, host.log_config.config
+    if kind not in LOG_TYPES:
+        raise InvalidArgument(f"logger: no log driver named '{kind}' is registered")
+    for name in options:
+        if name not in LOG_OPTIONS:
+            raise InvalidArgument(f"unknown log opt '{name}' for {kind or 'json-file'} log driver")
+    size = options.get("max-size", "")
+    files = options.get("max-file", "1")
+    if not files.isdecimal() or not 1 <= int(files) <= 1000:
+        raise InvalidArgument(f"max-file cannot be less than 1: '{files}'")
+    if size in ("", "-1", "0"):
+        return 0, int(files)
+    return max(parse_size(size, "max-size"), 1), int(files)
+
+
+def parse_size(text: str, what: str) -> int:
+    """Give the bytes that a size as `10m` means; the units are powers of 1024."""
+    digits = text.lower().removesuffix("ib").removesuffix("b")
+    unit = digits[-1:] if digits[-1:].isalpha() else ""
+    number = digits.removesuffix(unit) if unit else digits
+    if unit not in _SIZE_UNITS or not number.isdecimal():
+        raise InvalidArgument(f"invalid size for {what}: '{text}'")
+    return int(number) * _SIZE_UNITS[unit]
+
+
+def signal_number(name: str) -> int:
+    """Give the number of a signal by name (with or without SIG) or number."""
+    text = name.strip().upper()
+    if text.isdecimal():
+        if 1 <= int(text) <= int(signal.SIGRTMAX):
+            return int(text)
+        raise InvalidArgument(f"Invalid signal: {name}")
+    text = "SIG" + text.removeprefix("SIG")
+    base, sign, offset = text.partition("+") if "+" in text else text.partition("-")
+    try:
+        number = int(signal.Signals[base])
+        number += int(sign + offset) if sign else 0
+    except (KeyError, ValueError):
+        raise InvalidArgument(f"Invalid signal: {name}") from None
+    return number
+
+
+def check_targets(targets: Iterable[str]) -> None:
+    """Raise `InvalidArgument` where two mounts have one target."""
+    seen: set[str] = set()
+    for target in targets:
+        if target in seen:
+            raise InvalidArgument(f"Duplicate mount point: {target}")
+        seen.add(target)
