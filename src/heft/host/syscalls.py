@@ -1,0 +1,50 @@
+"""The door to the system calls that Python has no function for.
+
+Calls added to Linux since 5.1 have the same number on every architecture (but alpha), so that they
+can be made through syscall(2) without a table.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+Argument = int | bytes | None | ctypes.Structure
+"""Numbers, strings (terminated by the call), null, and structures (passed by reference)."""
+
+
+def _converted(argument: Argument) -> object:
+    if isinstance(argument, int):
+        return ctypes.c_long(argument)
+    if isinstance(argument, ctypes.Structure):
+        return ctypes.byref(argument)
+    return ctypes.c_char_p(argument)
+
+
+def _failed() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def call(number: int, *arguments: Argument) -> int:
+    """Make the system call of this number; raise the `OSError` that its errno stands for."""
+    result = int(_syscall(ctypes.c_long(number), *map(_converted, arguments)))
+    if result < 0:
+        raise _failed()
+    return result
+
+
+def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
+    """Make a mount; `data` must be shorter than a page (4096 bytes)."""
+    if _libc.mount(source, target, kind, ctypes.c_ulong(flags), data):
+        raise _failed()
+
+
+def umount2(target: bytes, flags: int) -> None:
+    """Take a mount away."""
+    if _libc.umount2(target, flags):
+        raise _failed()
