@@ -45,6 +45,13 @@ class Records:
         """Give the machine with this very id."""
         return self._by_id.get(machine_id)
 
+    def find(self, reference: str) -> Machine | None:
+        """Find a machine as `resolve` does; None where that would raise."""
+        try:
+            return self.resolve(reference)
+        except (NotFound, InvalidArgument):
+            return None
+
     def resolve(self, reference: str) -> Machine:
         """Find a machine by id, name, or a prefix of its id that no other has.
 

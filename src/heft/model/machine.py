@@ -95,6 +95,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     run: Run = Run()
     endpoint: Endpoint | None = None
     restart_count: int = 0
+    remove_volumes: bool = False
+    """Its anonymous volumes go with it; set together with the state `removing`."""
     stopped_by_user: bool = False
     """A user stopped it: `unless-stopped` does not start it with the daemon."""
 

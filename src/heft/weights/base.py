@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from heft.model.config import DeviceMapping, ThrottleDevice, Ulimit, WeightDevice
     from heft.model.machine import MountPoint, Stream
-    from heft.model.network import Endpoint
+    from heft.model.network import Endpoint, Plug
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +285,8 @@ class Weight(Protocol):
     """
 
     name: str
+    plug: Plug
+    """What it needs the machine's end of a link to be."""
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here; asked once, cheap to ask again."""

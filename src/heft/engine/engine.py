@@ -1,0 +1,154 @@
+"""The engine: all parts together, and the operations that concern more than one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING, Self
+
+from heft.engine import capabilities, info, recovery, removal, rotation
+from heft.engine.events import Events
+from heft.engine.execs import Execs
+from heft.engine.machines import Machines
+from heft.engine.parts import Parts
+from heft.engine.records import Records
+from heft.host.trash import Trash
+from heft.images.catalog import Images, ImageUser
+from heft.networks.catalog import Networks
+from heft.store.database import Database
+from heft.volumes.catalog import Volumes
+from heft.weights import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heft.engine.settings import Settings
+    from heft.images.catalog import Removed
+    from heft.model.image import Image
+    from heft.model.machine import State
+    from heft.model.volume import Volume
+    from heft.weights.base import Availability
+
+
+class Engine:
+    """One daemon's whole state. Make it with `open`, end it with `close`."""
+
+    def __init__(self, settings: Settings, parts: Parts, database: Database) -> None:
+        self.settings = settings
+        self.images = parts.images
+        self.networks = parts.networks
+        self.volumes = parts.volumes
+        self.events = parts.events
+        self.machines = Machines(parts)
+        self.execs = Execs(parts)
+        self.weights = parts.weights
+        self._parts = parts
+        self._database = database
+        self._host = info.look_at_host()
+        self._availability: dict[str, Availability] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Take over everything under the settings' directories.
+
+        The caller holds the lock on them (`heft.host.lock`). When this returns, what was running
+        is watched over, and what a killed daemon had half done is finished or undone.
+        """
+        layout = settings.layout
+        events = Events()
+        trash = Trash(layout.trash)
+        trash.start()
+        database = Database(layout.database)
+        weights = registry.weights(settings)
+        parts = Parts(
+            settings=settings,
+            records=Records(database),
+            images=Images(layout.images, database, events.publisher("image"), layout.trash),
+            networks=Networks(
+                layout.networks, database, events.publisher("network"), settings.network
+            ),
+            volumes=Volumes(layout.volumes, database, events.publisher("volume"), layout.trash),
+            events=events,
+            weights=weights,
+            trash=trash,
+            capabilities=capabilities.bounding_set(),
+        )
+        engine = cls(settings, parts, database)
+        await engine._start()
+        return engine
+
+    async def _start(self) -> None:
+        for name, weight in self.weights.items():
+            self._availability[name] = await weight.probe()
+        await self.images.start()
+        await self.volumes.start()
+        await recovery.recover(self._parts, self.machines)
+        self._tasks.append(asyncio.create_task(rotation.keep_rotating(self._parts)))
+
+    async def close(self) -> None:
+        """Stop serving; machines, names and published ports go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.execs.close()
+        await self.machines.close()
+        await self.networks.close()
+        await self._parts.trash.close()
+        self._database.close()
+
+    def info(self) -> info.Info:
+        """Say what there is."""
+        machines: Counter[State] = Counter(machine.state for machine in self.machines.list())
+        root = self.settings.layout.data
+        host = self._host
+        return info.Info(
+            id=hashlib.sha256(f"{host.name}:{root}".encode()).hexdigest()[:32],
+            name=host.name,
+            machines=dict(machines),
+            images=len(self.images.list()),
+            weights=self._availability,
+            default_weight=self.settings.default_weight,
+            cgroup_version=host.cgroup_version,
+            root=str(root),
+            kernel=host.kernel,
+            operating_system=host.operating_system,
+            architecture=host.architecture,
+            cpus=host.cpus,
+            memory=host.memory,
+        )
+
+    def remove_image(self, reference: str, *, force: bool, noprune: bool) -> tuple[Removed, ...]:
+        """Remove a name, or an image with its last name. Raises `Conflict` if it is in use."""
+        return self.images.remove(
+            reference, force=force, users=self._image_users(), prune_parents=not noprune
+        )
+
+    def _image_users(self) -> tuple[ImageUser, ...]:
+        return tuple(
+            ImageUser(machine.id, machine.image, machine.is_up, machine.layers)
+            for machine in self._parts.records
+        )
+
+    def prune_images(self, keep: Callable[[Image], bool]) -> tuple[tuple[Removed, ...], int]:
+        """Remove the images that no machine uses and `keep` does not want."""
+        in_use = frozenset(machine.image for machine in self._parts.records)
+        return self.images.prune(keep=keep, in_use=in_use)
+
+    def remove_volume(self, name: str, *, force: bool = False) -> None:
+        """Remove a volume. Raises `Conflict` if a machine mounts it."""
+        self.volumes.remove(name, users=removal.volume_users(self._parts, name), force=force)
+
+    def prune_volumes(self, keep: Callable[[Volume], bool]) -> tuple[tuple[str, ...], int]:
+        """Remove the volumes that no machine mounts and `keep` does not want."""
+        return self.volumes.prune(keep=keep, in_use=self.volumes_in_use())
+
+    def volumes_in_use(self) -> frozenset[str]:
+        """Give the names of the volumes that machines mount."""
+        return frozenset(
+            mount.volume
+            for machine in self._parts.records
+            for mount in machine.mounts
+            if mount.volume
+        )

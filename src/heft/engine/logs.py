@@ -1,0 +1,184 @@
+"""Reading a machine's log: the CRI format that conmon writes, over rotated files.
+
+A line is `TIME STREAM TAG TEXT`, where the tag is F for a full line and P for a part of one
+(kubernetes, design proposal "CRI: log management"). `log` is the file being written, `log.1` the one
+before it, and so on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heft.model.machine import Stream
+from heft.model.request import LogLine, LogQuery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from typing import BinaryIO
+
+BLOCK = 64 * 1024
+QUICKEST_LOOK, SLOWEST_LOOK = 0.01, 0.2
+"""Seconds between two looks at a log that is followed: quick after output, slower in silence."""
+
+_STREAMS = {b"stdout": Stream.STDOUT, b"stderr": Stream.STDERR}
+
+
+def parse(line: bytes) -> LogLine | None:
+    """Read one line of the file, without its newline; None where it is none."""
+    parts = line.split(b" ", 3)
+    if len(parts) != 4 or parts[1] not in _STREAMS:
+        return None
+    moment, stream, tag, text = parts
+    try:
+        return LogLine(
+            parse_time(moment.decode()), _STREAMS[stream], text + b"\n" * (tag[:1] == b"F")
+        )
+    except (ValueError, UnicodeDecodeError):
+        return None
+
+
+def parse_time(text: str) -> int:
+    """Give nanoseconds since 1970 for `2016-10-06T00:17:09.669794202+02:00` (RFC 3339)."""
+    date, clock = text[:10], text[11:19]
+    year, month, day = (int(part) for part in date.split("-"))
+    hour, minute, second = (int(part) for part in clock.split(":"))
+    seconds = calendar.timegm((year, month, day, hour, minute, second))
+    rest, nanoseconds = text[19:], 0
+    if rest.startswith("."):
+        digits = rest[1:].rstrip("Z").partition("+")[0].partition("-")[0]
+        nanoseconds = int(digits[:9].ljust(9, "0"))
+        rest = rest[1 + len(digits) :]
+    if rest and rest != "Z":
+        sign = 1 if rest[0] == "+" else -1
+        seconds -= sign * (int(rest[1:3]) * 3600 + int(rest[4:6]) * 60)
+    return seconds * 10**9 + nanoseconds
+
+
+def rotated(path: Path) -> list[Path]:
+    """Give the files of a log, the oldest first, without the one being written."""
+    found = []
+    while (older := path.with_name(f"{path.name}.{len(found) + 1}")).exists():
+        found.append(older)
+    return found[::-1]
+
+
+async def read(path: Path, query: LogQuery, is_up: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    """Give the lines that are asked for; with `follow`, until the machine's run is over."""
+    past, handle = _open(path, query.tail)
+    try:
+        for file in past:
+            with file:
+                async for line in _lines(file, query):
+                    yield line
+        async for line in _follow(path, handle, query, is_up):
+            yield line
+    finally:
+        for file in (*past, *([handle] if handle else [])):
+            file.close()
+
+
+def _open(path: Path, tail: int | None) -> tuple[list[BinaryIO], BinaryIO | None]:
+    """Open the files, each at the place from which the wanted lines begin."""
+    files: list[BinaryIO] = []
+    left = tail
+    for name in (path, *reversed(rotated(path))):
+        try:
+            file = open(name, "rb")  # noqa: SIM115
+        except FileNotFoundError:
+            continue
+        files.insert(0, file)
+        if left is not None:
+            left -= seek_tail(file, left)
+            if left <= 0:
+                break
+    current = files.pop() if files else None
+    return files, current
+
+
+def seek_tail(file: BinaryIO, lines: int) -> int:
+    """Go to where the last full lines of a file begin; give how many those are."""
+    end = file.seek(0, os.SEEK_END)
+    size = 0
+    while size < end:
+        size = min(max(2 * size, BLOCK), end)
+        file.seek(end - size)
+        block = file.read(size)
+        # What stands before the first newline may be the end of a line that begins earlier.
+        start = 0 if size == end else block.find(b"\n") + 1
+        ends = _ends_of_full_lines(block, start)
+        if len(ends) > lines:
+            file.seek(end - size + ends[-lines - 1])
+            return lines
+    file.seek(0)
+    return len(ends) if end else 0
+
+
+def _ends_of_full_lines(block: bytes, start: int) -> list[int]:
+    """Give the offsets after each line that is tagged as full."""
+    ends = []
+    while (newline := block.find(b"\n", start)) >= 0:
+        if block[start:newline].split(b" ", 3)[2:3] == [b"F"]:
+            ends.append(newline + 1)
+        start = newline + 1
+    return ends
+
+
+async def _lines(file: BinaryIO, query: LogQuery) -> AsyncIterator[LogLine]:
+    rest = b""
+    while block := file.read(BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in _wanted(lines, query):
+            yield line
+        await asyncio.sleep(0)
+
+
+def _wanted(lines: list[bytes], query: LogQuery) -> Iterator[LogLine]:
+    for raw in lines:
+        line = parse(raw)
+        if line is None or not (query.stdout if line.stream is Stream.STDOUT else query.stderr):
+            continue
+        if line.time < query.since or (query.until and line.time > query.until):
+            continue
+        yield line
+
+
+async def _follow(
+    path: Path, handle: BinaryIO | None, query: LogQuery, is_up: Callable[[], bool]
+) -> AsyncIterator[LogLine]:
+    rest, pause = b"", QUICKEST_LOOK
+    while True:
+        # Asked before reading: what was written before the run ended is still read after it.
+        goes_on = query.follow and is_up()
+        block = handle.read(BLOCK) if handle else b""
+        if block:
+            pause = QUICKEST_LOOK
+            *lines, rest = (rest + block).split(b"\n")
+            for line in _wanted(lines, query):
+                yield line
+            await asyncio.sleep(0)
+            continue
+        if not goes_on or (query.until and time.time_ns() > query.until):
+            return
+        if (newer := _replaced(path, handle)) is not None:
+            if handle is not None:
+                handle.close()
+            handle = newer
+            continue
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, SLOWEST_LOOK)
+
+
+def _replaced(path: Path, handle: BinaryIO | None) -> BinaryIO | None:
+    """Open the log again if it was rotated away, or made only now."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    if handle is not None and os.fstat(handle.fileno()).st_ino == status.st_ino:
+        return None
+    return open(path, "rb")

@@ -1,0 +1,103 @@
+"""The parts of a running daemon that a machine's life needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heft.engine import launch
+from heft.errors import Conflict, NotSupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from heft.engine.events import Events
+    from heft.engine.records import Records
+    from heft.engine.settings import Settings
+    from heft.host.trash import Trash
+    from heft.images.catalog import Images
+    from heft.model.machine import Machine
+    from heft.networks.catalog import Networks
+    from heft.volumes.catalog import Volumes
+    from heft.weights.base import Launch, Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that is there once a daemon."""
+
+    settings: Settings
+    records: Records
+    images: Images
+    networks: Networks
+    volumes: Volumes
+    events: Events
+    weights: Mapping[str, Weight]
+    trash: Trash
+    capabilities: frozenset[str]
+    """Those this daemon can give to a workload."""
+
+    def weight(self, machine: Machine) -> Weight:
+        """Give the weight that runs the machine."""
+        try:
+            return self.weights[machine.weight]
+        except KeyError:
+            raise NotSupported(
+                f"this Heft has no weight {machine.weight}, which container {machine.id} needs"
+            ) from None
+
+    def launch(self, machine: Machine) -> Launch:
+        """Give what the machine's weight needs to know, as things are now."""
+        layout = self.settings.layout
+        return launch.build(
+            machine,
+            launch.Place(
+                directory=layout.machine(machine.id),
+                run=layout.running(machine.id),
+                layers=self.images.layer_paths(machine.layers),
+                files=self._files(machine),
+                cgroup_parent=self.settings.cgroup_parent,
+                capabilities=self.capabilities,
+                joined=self._joined(machine),
+            ),
+        )
+
+    def _files(self, machine: Machine) -> Path:
+        """Give the directory of the generated files: who shares a network shares them too."""
+        mode, _, reference = machine.host_config.network_mode.partition(":")
+        if mode == "container" and (other := self.records.find(reference)) is not None:
+            return self._files(other)
+        return self.settings.layout.machine(machine.id)
+
+    def _joined(self, machine: Machine) -> dict[str, int]:
+        """Give the process ids of the machines whose namespaces it joins; 0: it does not run."""
+        host = machine.host_config
+        joined = {}
+        for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
+            name, _, reference = mode.partition(":")
+            if name == "container":
+                other = self.records.find(reference)
+                joined[reference] = other.run.pid if other and other.is_up else 0
+        return joined
+
+    def check_joined(self, machine: Machine) -> None:
+        """Raise `NotFound` or `Conflict` where a machine to be joined is not there or not up."""
+        host = machine.host_config
+        for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
+            name, _, reference = mode.partition(":")
+            if name != "container":
+                continue
+            other = self.records.resolve(reference)
+            if other.id == machine.id:
+                raise Conflict(f"cannot join own namespace: container {machine.id}")
+            if not other.is_up:
+                raise Conflict(
+                    f"cannot join namespace of a non running container: container {other.id}"
+                    f" is {other.state}"
+                )
+
+    def tell(self, machine: Machine, action: str, **attributes: str) -> None:
+        """Publish an event about the machine."""
+        about = {**machine.config.labels, "image": machine.config.image, "name": machine.name}
+        self.events.publish("container", action, machine.id, {**about, **attributes})

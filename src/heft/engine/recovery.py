@@ -1,0 +1,122 @@
+"""What a daemon does when it starts: it takes over what runs, and finishes or undoes the rest.
+
+The store says what was acknowledged or intended, the weights say what is. Whatever belongs to no
+record is removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.engine import removal, restart, run
+from heft.errors import HeftError
+from heft.model.machine import Machine, Run, State
+from heft.weights.base import Exit, Pausable, Started
+
+if TYPE_CHECKING:
+    from heft.engine.machines import Machines
+    from heft.engine.parts import Parts
+
+log = logging.getLogger(__name__)
+
+HOST_WENT = 255
+"""The exit code of a run that ended together with the host (moby, `restore`)."""
+CAME_UP = frozenset({State.STARTING, State.RUNNING, State.PAUSED})
+
+
+async def recover(parts: Parts, machines: Machines) -> None:
+    """Bring records and host together, and let machines start that are to start with the daemon."""
+    ended = {}
+    for machine in parts.records:
+        if machine.state in CAME_UP and (exit_seen := await _adopt(parts, machine)) is not None:
+            ended[machine.id] = exit_seen
+    await _sweep(parts)
+    for machine_id, exit_seen in ended.items():
+        await machines.life(machine_id).finish(exit_seen)
+    for machine in parts.records:
+        await _settle(parts, machines, machine)
+
+
+async def _adopt(parts: Parts, machine: Machine) -> Exit | None:
+    """Take over a run; give its end if it has ended meanwhile."""
+    weight = parts.weight(machine)
+    found = await weight.adopt(parts.launch(machine))
+    change = parts.records.change
+    if isinstance(found, Started):
+        if machine.state is State.STARTING:
+            begun = Run(pid=found.pid, started=_started(parts, machine))
+            change(machine.id, state=State.RUNNING, run=begun)
+        elif isinstance(weight, Pausable):
+            # A pause that was not acknowledged is undone; one that was is made sure of.
+            paused = machine.state is State.PAUSED
+            await (weight.pause if paused else weight.resume)(machine.id)
+        return None
+    if found is None and machine.state is State.STARTING:
+        await _undo_start(parts, machine)
+        return None
+    if machine.state is State.STARTING:
+        change(machine.id, state=State.RUNNING, run=Run(started=_started(parts, machine)))
+    return found or Exit(HOST_WENT, error="it ended with the host, or with its monitor")
+
+
+def _started(parts: Parts, machine: Machine) -> int:
+    """Give about when a run began whose beginning was not recorded: its files' last change."""
+    try:
+        return parts.settings.layout.running(machine.id).stat().st_mtime_ns
+    except FileNotFoundError:
+        return machine.created
+
+
+async def _undo_start(parts: Parts, machine: Machine) -> None:
+    """Undo a start whose workload never ran: nobody was told of it."""
+    before = State.EXITED if machine.run.started else State.CREATED
+    await run.clear(parts, machine)
+    parts.records.change(machine.id, state=before, endpoint=None)
+
+
+async def _sweep(parts: Parts) -> None:
+    """Take the networks over, and remove what belongs to no machine that runs."""
+    up = [machine for machine in parts.records if machine.is_up]
+    endpoints = [machine.endpoint for machine in up if machine.endpoint is not None]
+    await parts.networks.start(endpoints)
+    for machine in parts.records:
+        if machine.endpoint is not None and not machine.is_up:
+            parts.records.change(machine.id, endpoint=None)
+    for name, weight in parts.weights.items():
+        await weight.sweep(frozenset(m.id for m in up if m.weight == name))
+    known = parts.records.ids
+    directory = parts.settings.layout.machines
+    directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+    for entry in directory.iterdir():
+        if entry.name not in known:
+            parts.trash.throw(entry)
+
+
+async def _settle(parts: Parts, machines: Machines, machine: Machine) -> None:
+    """Finish what was meant to happen to one machine."""
+    if parts.records.get(machine.id) is None:
+        return
+    try:
+        if machine.state is State.CREATING:
+            await machines.undo_creation(machine.id)
+        elif machine.state is State.REMOVING:
+            await removal.remove(parts, machine, volumes=machine.remove_volumes)
+        elif machine.is_up:
+            machines.adopt(machine)
+        elif machine.state is State.RESTARTING:
+            machines.life(machine.id).restart_after(restart.FIRST_DELAY)
+        elif machine.host_config.auto_remove and machine.run.started:
+            await removal.remove(parts, machine, volumes=True)
+        elif machine.state is State.EXITED and restart.wanted_at_daemon_start(machine):
+            _start_again(parts, machines, machine)
+    except HeftError as error:
+        log.warning("container %s: %s", machine.id, error)
+
+
+def _start_again(parts: Parts, machines: Machines, machine: Machine) -> None:
+    cleared = msgspec.structs.replace(machine.run, error="")
+    parts.records.change(machine.id, state=State.RESTARTING, run=cleared, stopped_by_user=False)
+    machines.life(machine.id).restart_after(0)

@@ -1,0 +1,139 @@
+"""One run of a machine: how it begins, and what is put back when it has ended.
+
+Both are written so that a daemon killed anywhere in them is followed by one that can finish or undo
+them (`heft.engine.recovery`): what is about to be is recorded before it is, and every step can be
+done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.engine import files
+from heft.errors import HeftError, StartFailed
+from heft.faults import reach
+from heft.model.machine import Machine, Run, State
+from heft.networks.ports import requested_ports
+from heft.undo import Undo
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from heft.engine.parts import Parts
+    from heft.weights.base import Exit
+
+log = logging.getLogger(__name__)
+
+REFUSED = 128
+"""The exit code of a run that the host refused, not the workload's file."""
+
+
+def network_of(machine: Machine) -> str:
+    """Give the network the machine is to be plugged into; empty where it has none of its own."""
+    mode = machine.host_config.network_mode
+    if mode in ("", "default"):
+        return "bridge"
+    return "" if mode.partition(":")[0] in ("none", "host", "container") else mode
+
+
+async def begin(parts: Parts, machine: Machine, prepared: Callable[[], Awaitable[None]]) -> Machine:
+    """Start the machine's workload, or leave everything as it was and raise.
+
+    `prepared` is called when the machine can be attached to and nothing of it has run.
+    """
+    before = State.CREATED if machine.state is State.CREATED else State.EXITED
+    change = parts.records.change
+    change(machine.id, state=State.STARTING)
+    try:
+        async with Undo() as undo:
+            reach("start.intended")
+            started = await _begin(parts, machine, undo, prepared)
+            undo.commit()
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, StartFailed) else REFUSED
+        failed = msgspec.structs.replace(machine.run, pid=0, exit_code=code, error=str(error))
+        change(machine.id, state=before, endpoint=None, run=failed)
+        raise
+    reach("start.recorded")
+    return started
+
+
+async def _begin(
+    parts: Parts, machine: Machine, undo: Undo, prepared: Callable[[], Awaitable[None]]
+) -> Machine:
+    weight = parts.weight(machine)
+    parts.check_joined(machine)
+    if network := network_of(machine):
+        machine = await _plug(parts, machine, network, undo)
+    reach("start.network")
+    directory = parts.settings.layout.machine(machine.id)
+    files.write(machine, directory, parts.networks.resolver(network) if network else ())
+    reach("start.files")
+    launch = parts.launch(machine)
+    await weight.prepare(launch)
+    undo.push("discard the run", lambda: weight.discard(launch))
+    await prepared()
+    reach("start.prepared")
+    started = await weight.start(machine.id)
+    reach("start.released")
+    run = Run(pid=started.pid, started=time.time_ns())
+    return parts.records.change(machine.id, state=State.RUNNING, run=run)
+
+
+async def _plug(parts: Parts, machine: Machine, network: str, undo: Undo) -> Machine:
+    host = machine.host_config
+    asked = machine.endpoints_asked.get(network) or machine.endpoints_asked.get("default")
+    names = (machine.name, machine.id[:12], machine.config.hostname)
+    ports = requested_ports(
+        machine.config.exposed_ports, host.port_bindings, host.publish_all_ports
+    )
+    endpoint = await parts.networks.connect(
+        machine.id,
+        network=network,
+        names=tuple(dict.fromkeys((*names, *(asked.aliases if asked else ())))),
+        ports=ports,
+        asked=asked,
+        plug=parts.weight(machine).plug,
+    )
+    undo.push("unplug it", lambda: parts.networks.disconnect(endpoint))
+    return parts.records.change(machine.id, endpoint=endpoint)
+
+
+async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machine:  # noqa: A002
+    """Record how the run ended, first of all, then remove every trace of it."""
+    reach("exit.seen")
+    run = msgspec.structs.replace(
+        machine.run,
+        pid=0,
+        finished=exit.finished or time.time_ns(),
+        exit_code=exit.code,
+        oom_killed=exit.oom_killed,
+        error=exit.error,
+    )
+    machine = parts.records.change(machine.id, state=then, run=run)
+    reach("exit.recorded")
+    await clear(parts, machine)
+    return parts.records.change(machine.id, endpoint=None)
+
+
+async def clear(parts: Parts, machine: Machine) -> None:
+    """Remove every trace of a run that is over; harmless when repeated.
+
+    What cannot be removed now is logged, and swept at the next start.
+    """
+    try:
+        await parts.weight(machine).discard(parts.launch(machine))
+        reach("exit.discarded")
+    except HeftError as error:
+        log.warning("container %s: cannot clear its run: %s", machine.id, error)
+    if machine.endpoint is None:
+        return
+    try:
+        await parts.networks.disconnect(machine.endpoint)
+        reach("exit.disconnected")
+    except HeftError as error:
+        log.warning("container %s: cannot unplug it: %s", machine.id, error)
