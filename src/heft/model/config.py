@@ -184,8 +184,8 @@ class HostConfig(Wire, frozen=True, kw_only=True):
     auto_remove: bool = False
     volume_driver: str = ""
     volumes_from: list[str] = []
-    console_size: list[int] = [0, 0]
-    """Rows and columns of the terminal at start."""
+    console_size: list[int] = []
+    """Rows and columns of the terminal at start; empty is unknown."""
     annotations: dict[str, str] = {}
     cap_add: list[str] = []
     cap_drop: list[str] = []
