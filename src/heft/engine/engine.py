@@ -61,7 +61,9 @@ class Engine:
         trash = Trash(layout.trash)
         trash.start()
         database = Database(layout.database)
-        weights = registry.weights(settings)
+        weights = registry.weights(
+            layout.run / "machines", settings.cgroup_parent, settings.runtime
+        )
         parts = Parts(
             settings=settings,
             records=Records(database),

@@ -1,8 +1,8 @@
 """Reading a machine's log: the CRI format that conmon writes, over rotated files.
 
 A line is `TIME STREAM TAG TEXT`, where the tag is F for a full line and P for a part of one
-(kubernetes, design proposal "CRI: log management"). `log` is the file being written, `log.1` the one
-before it, and so on.
+(kubernetes, design proposal "CRI: log management"). `log` is the file being written, `log.1` the
+one before it, and so on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import calendar
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.model.machine import Stream
@@ -19,6 +18,7 @@ from heft.model.request import LogLine, LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
     from typing import BinaryIO
 
 BLOCK = 64 * 1024

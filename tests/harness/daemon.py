@@ -1,0 +1,176 @@
+"""A daemon of the tests' own, that can be killed and started again."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Self
+
+from tests.harness.isolation import CGROUP_PARENT
+
+START_SECONDS = 20.0
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("heft", timeout=timeout)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Answer:
+    """A status and a body."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        """What an error says."""
+        return str(self.json["message"])
+
+
+class Daemon:
+    """heftd with directories, cgroups and addresses of its own."""
+
+    def __init__(self, directory: Path, *extra: str) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.run = directory / "run"
+        self.socket = self.run / "heft.sock"
+        self.log = directory / "heftd.log"
+        self.extra = extra
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes clients talk to this daemon."""
+        address = f"unix://{self.socket}"
+        config = str(self.directory / "docker-config")
+        clients = {"DOCKER_HOST": address, "HEFT_HOST": address, "DOCKER_CONFIG": config}
+        return {**os.environ, **clients, "DOCKER_CLI_HINTS": "false"}
+
+    def start(self, **environment: str) -> Self:
+        """Start it, and wait until it answers (or has ended, where a fault was asked for)."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "heft.daemon", "--data", self.data, "--run", self.run]
+        command += ["--cgroup-parent", CGROUP_PARENT, "--log-level", "debug", *self.extra]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **environment}
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None:
+                if environment.get("HEFT_FAULT"):
+                    return self
+                raise AssertionError(f"heftd ended: {self.log.read_text()[-4000:]}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"heftd does not answer: {self.log.read_text()[-4000:]}")
+            time.sleep(0.005)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            return self.request("GET", "/_ping", timeout=1).status == 200
+        except OSError:
+            return False
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End it as a power switch would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def wait_dead(self, seconds: float = 20) -> None:
+        """Wait until it has killed itself at a fault point."""
+        assert self.process is not None
+        status = self.process.wait(seconds)
+        assert status == -signal.SIGKILL, f"{status}: {self.log.read_text()[-2000:]}"
+
+    def stop(self) -> None:
+        """End it as a service manager would."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+            assert self.process.wait(20) == 0, self.log.read_text()[-4000:]
+
+    def restart(self, **environment: str) -> Self:
+        """Kill it and start it again."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        return self.start(**environment)
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, timeout: float = 60, **headers: str
+    ) -> Answer:
+        """Send one request; `body` is bytes, or a value to be sent as JSON."""
+        connection = _UnixConnection(self.socket, timeout)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            connection.request(method, path, data, {**kind, **headers})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read())
+        finally:
+            connection.close()
+
+    def docker(
+        self, *arguments: str | Path, check: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real `docker` command against it."""
+        return self._client("docker", *arguments, check=check, **options)
+
+    def heft(
+        self, *arguments: str | Path, check: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the `heft` command against it."""
+        command = Path(sys.executable).with_name("heft")
+        return self._client(str(command), *arguments, check=check, **options)
+
+    def _client(
+        self, command: str, *arguments: str | Path, check: bool, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [command, *arguments],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=options.pop("timeout", 60),
+            check=False,
+            **options,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def clean_up(self) -> None:
+        """Remove all machines, end the daemon, and take its networks down."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
+        for machine in self.request("GET", "/containers/json?all=1").json:
+            self.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
+        self.stop()
+        command = [sys.executable, "-m", "heft.daemon", "--teardown", "--data", self.data]
+        command += ["--run", self.run, *self.extra]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
