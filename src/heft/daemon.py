@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--namespace-prefix", default=network.namespace_prefix, help="of network namespaces")
     add("--default-weight", default="light", help="of machines that name none (%(default)s)")
     add("--runtime", default="crun", help="the OCI runtime of light machines (%(default)s)")
+    add("--teardown", action="store_true", help="stop all machines, remove the networks, and end")
     add("--pid-file", type=Path, help="write the process id here")
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return result
@@ -136,6 +137,9 @@ async def serve(arguments: argparse.Namespace) -> None:
     if arguments.pid_file:
         arguments.pid_file.write_text(f"{os.getpid()}\n")
     engine = await Engine.open(engine_settings(arguments))
+    if arguments.teardown:
+        await engine.tear_down()
+        return await engine.close()
     server = Server(engine, addresses)
     await server.start()
     log.info("heftd %s serves on %s", __version__, addresses.socket or "the passed socket")
@@ -145,6 +149,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     await server.close()
     await engine.close()
     lock.release()
+    return None
 
 
 def main() -> None:

@@ -89,6 +89,12 @@ class Engine:
         await recovery.recover(self._parts, self.machines)
         self._tasks.append(asyncio.create_task(rotation.keep_rotating(self._parts)))
 
+    async def tear_down(self) -> None:
+        """Stop all machines and take away what Heft has made of the host's network."""
+        running = [machine.id for machine in self.machines.list() if machine.is_up]
+        await asyncio.gather(*(self.machines.stop(machine_id) for machine_id in running))
+        await self.networks.teardown()
+
     async def close(self) -> None:
         """Stop serving; machines, names and published ports go on."""
         for task in self._tasks:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from heft.model.machine import State
 from heft.weights.base import Availability
-
-if TYPE_CHECKING:
-    from heft.model.machine import State
 
 
 class Info(msgspec.Struct, frozen=True, kw_only=True):

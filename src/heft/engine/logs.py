@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -69,28 +70,25 @@ def rotated(path: Path) -> list[Path]:
 
 async def read(path: Path, query: LogQuery, is_up: Callable[[], bool]) -> AsyncIterator[LogLine]:
     """Give the lines that are asked for; with `follow`, until the machine's run is over."""
-    past, handle = _open(path, query.tail)
-    try:
+    with contextlib.ExitStack() as stack:
+        past, current = _open(path, query.tail, stack)
         for file in past:
-            with file:
-                async for line in _lines(file, query):
-                    yield line
-        async for line in _follow(path, handle, query, is_up):
+            async for line in _lines(file, query):
+                yield line
+        async for line in _follow(path, current, query, is_up, stack):
             yield line
-    finally:
-        for file in (*past, *([handle] if handle else [])):
-            file.close()
 
 
-def _open(path: Path, tail: int | None) -> tuple[list[BinaryIO], BinaryIO | None]:
+def _open(
+    path: Path, tail: int | None, stack: contextlib.ExitStack
+) -> tuple[list[BinaryIO], BinaryIO | None]:
     """Open the files, each at the place from which the wanted lines begin."""
     files: list[BinaryIO] = []
     left = tail
     for name in (path, *reversed(rotated(path))):
-        try:
-            file = open(name, "rb")  # noqa: SIM115
-        except FileNotFoundError:
+        if not name.exists():
             continue
+        file = stack.enter_context(open(name, "rb"))
         files.insert(0, file)
         if left is not None:
             left -= seek_tail(file, left)
@@ -148,7 +146,11 @@ def _wanted(lines: list[bytes], query: LogQuery) -> Iterator[LogLine]:
 
 
 async def _follow(
-    path: Path, handle: BinaryIO | None, query: LogQuery, is_up: Callable[[], bool]
+    path: Path,
+    handle: BinaryIO | None,
+    query: LogQuery,
+    is_up: Callable[[], bool],
+    stack: contextlib.ExitStack,
 ) -> AsyncIterator[LogLine]:
     rest, pause = b"", QUICKEST_LOOK
     while True:
@@ -165,9 +167,7 @@ async def _follow(
         if not goes_on or (query.until and time.time_ns() > query.until):
             return
         if (newer := _replaced(path, handle)) is not None:
-            if handle is not None:
-                handle.close()
-            handle = newer
+            handle = stack.enter_context(newer)
             continue
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, SLOWEST_LOOK)

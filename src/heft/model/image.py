@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
-if TYPE_CHECKING:
-    from heft.model.config import Config
+from heft.model.config import Config
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):

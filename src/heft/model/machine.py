@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
 
 import msgspec
 
-if TYPE_CHECKING:
-    from heft.model.config import Config, EndpointConfig, HostConfig
-    from heft.model.network import Endpoint
+from heft.model.config import Config, EndpointConfig, HostConfig
+from heft.model.network import Endpoint
 
 
 class State(enum.StrEnum):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from heft.model.config import Config, EndpointConfig, HostConfig
-
-if TYPE_CHECKING:
-    from heft.model.machine import Machine, Stream
+from heft.model.machine import Machine, Stream
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
