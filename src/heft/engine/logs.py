@@ -88,7 +88,7 @@ def _open(
     for name in (path, *reversed(rotated(path))):
         if not name.exists():
             continue
-        file = stack.enter_context(open(name, "rb"))
+        file = stack.enter_context(name.open("rb"))
         files.insert(0, file)
         if left is not None:
             left -= seek_tail(file, left)

@@ -1,0 +1,123 @@
+"""The daemon is killed at every step of what it does, and nothing that was acknowledged is lost."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+
+from heft.faults import POINTS
+
+pytestmark = pytest.mark.usefixtures("clean_host")
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path).start()
+    daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+    yield daemon
+    daemon.clean_up()
+
+
+def points(*prefixes: str) -> list[str]:
+    return sorted(point for point in POINTS if point.partition(".")[0] in prefixes)
+
+
+SLEEP = ["sleep", "1000"]
+
+
+def create(daemon: Daemon, name: str, **host: object) -> int:
+    body = {
+        "Image": BUSYBOX,
+        "Cmd": SLEEP,
+        "StopSignal": "SIGKILL",
+        "Volumes": {"/data": {}},
+        "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8099"}]}, **host},
+    }
+    return daemon.request("POST", f"/containers/create?name={name}", body).status
+
+
+def state(daemon: Daemon, name: str) -> str | None:
+    answer = daemon.request("GET", f"/containers/{name}/json")
+    return answer.json["State"]["Status"] if answer.status == 200 else None
+
+
+def volumes(daemon: Daemon) -> int:
+    return len(daemon.request("GET", "/volumes").json["Volumes"] or [])
+
+
+def die_at(daemon: Daemon, point: str, method: str, path: str, body: object = None) -> None:
+    """Do something to a daemon that kills itself at a point on the way, and start another."""
+    daemon.stop()
+    daemon.start(HEFT_FAULT=point)
+    with pytest.raises(OSError):  # noqa: PT011
+        daemon.request(method, path, body)
+    daemon.wait_dead()
+    daemon.start()
+
+
+@pytest.mark.parametrize("point", points("create"))
+def test_create(daemon: Daemon, point: str) -> None:
+    body = {"Image": BUSYBOX, "Cmd": SLEEP, "Volumes": {"/data": {}}}
+    die_at(daemon, point, "POST", "/containers/create?name=m", body)
+    made = point == "create.acknowledged"
+    assert state(daemon, "m") == ("created" if made else None)
+    assert volumes(daemon) == made
+    assert [entry.name for entry in (daemon.data / "machines").iterdir()] == (
+        [daemon.request("GET", "/containers/m/json").json["Id"]] if made else []
+    )
+    if not made:
+        assert create(daemon, "m") == 201
+
+
+@pytest.mark.parametrize("point", points("start"))
+def test_start(daemon: Daemon, point: str) -> None:
+    assert create(daemon, "m") == 201
+    die_at(daemon, point, "POST", "/containers/m/start")
+    ran = point in ("start.released", "start.recorded")
+    assert state(daemon, "m") == ("running" if ran else "created")
+    answer = daemon.request("POST", "/containers/m/start")
+    assert answer.status == (304 if ran else 204), answer.body
+    assert state(daemon, "m") == "running"
+
+
+@pytest.mark.parametrize("point", points("stop", "exit"))
+def test_stop(daemon: Daemon, point: str) -> None:
+    assert create(daemon, "m", RestartPolicy={"Name": "unless-stopped"}) == 201
+    assert daemon.request("POST", "/containers/m/start").status == 204
+    die_at(daemon, point, "POST", "/containers/m/stop")
+    assert daemon.request("POST", "/containers/m/wait").json["StatusCode"] == 137
+    assert state(daemon, "m") == "exited"
+    assert daemon.request("POST", "/containers/m/start").status == 204
+
+
+@pytest.mark.parametrize("point", points("remove"))
+def test_remove(daemon: Daemon, point: str) -> None:
+    assert create(daemon, "m") == 201
+    assert daemon.request("POST", "/containers/m/start").status == 204
+    assert daemon.request("POST", "/containers/m/kill").status == 204
+    die_at(daemon, point, "DELETE", "/containers/m?v=1")
+    assert state(daemon, "m") is None
+    assert volumes(daemon) == 0
+    assert list((daemon.data / "machines").iterdir()) == []
+
+
+@pytest.mark.parametrize("point", points("import"))
+def test_import(daemon: Daemon, point: str) -> None:
+    die_at(daemon, point, "POST", "/images/create?fromSrc=-&repo=other", busybox_tar("other"))
+    names = [
+        name for image in daemon.request("GET", "/images/json").json for name in image["RepoTags"]
+    ]
+    assert f"{BUSYBOX}:latest" in names
+    done = point == "import.recorded"
+    assert ("other:latest" in names) == done
+    answer = daemon.request("POST", "/images/create?fromSrc=-&repo=other", busybox_tar("other"))
+    assert answer.status == 200
+    assert "error" not in json.loads(answer.body.splitlines()[-1])
+
+
+def test_every_point_is_on_the_way_of_something() -> None:
+    tested = {"create", "start", "stop", "exit", "remove", "import"}
+    assert {point.partition(".")[0] for point in POINTS} <= tested | {"light"}
