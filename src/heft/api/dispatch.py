@@ -1,0 +1,80 @@
+"""From a request to its handler, and from what the handler raises to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from heft.api.call import COMMON_HEADERS, JSON_HEADERS, Call, encode
+from heft.api.errors import status_of
+from heft.api.versions import split
+from heft.api.work import Work
+from heft.errors import HeftError
+
+if TYPE_CHECKING:
+    from heft.api.routes import Routes
+    from heft.engine.engine import Engine
+
+log = logging.getLogger(__name__)
+
+FINISH_SECONDS = 5.0
+"""How long changes that were begun may take when the daemon stops."""
+NO_BODY = frozenset({204, 304})
+
+
+class Dispatcher:
+    """Answers every request, and knows which are being answered."""
+
+    def __init__(self, engine: Engine, routes: Routes) -> None:
+        self._engine = engine
+        self._routes = routes
+        self._work = Work()
+        self._answering: set[asyncio.Task[object]] = set()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            return await self._answer(request)
+        except HeftError as error:
+            return self._refuse(request, status_of(error), str(error), error)
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception as error:
+            log.exception("%s %s", request.method, request.path)
+            return self._refuse(request, 500, f"internal error: {error!r}", error)
+        finally:
+            self._answering.discard(task)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        version, path = split(request.path)
+        found = self._routes.find(request.method, path)
+        if found is None:
+            return self._refuse(request, 404, "page not found", None)
+        handler, name = found
+        return await handler(Call(request, self._engine, self._work, version, name))
+
+    def _refuse(
+        self, request: web.BaseRequest, status: int, message: str, error: Exception | None
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            # The answer has begun: it can only be broken off, which the client sees.
+            log.info("%s %s broken off: %s", request.method, request.path, message)
+            raise ConnectionResetError(message) from error
+        if status in NO_BODY:
+            return web.Response(status=status, headers=COMMON_HEADERS)
+        body = encode({"message": message}) + b"\n"
+        return web.Response(status=status, body=body, headers=JSON_HEADERS)
+
+    async def close(self) -> None:
+        """Let changes be finished, then end all answers."""
+        await self._work.close(FINISH_SECONDS)
+        answering = tuple(self._answering)
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
