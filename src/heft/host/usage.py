@@ -1,0 +1,114 @@
+"""What a control group uses: the kernel's counters, v1 and v2, in one form.
+
+Sources: kernel documentation, admin-guide/cgroup-v2 and admin-guide/cgroup-v1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from heft.host.cgroups import pairs
+
+if TYPE_CHECKING:
+    from heft.host.cgroups import Group
+
+_MICRO = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sizes in bytes, CPU times in nanoseconds; a limit of 0 is none."""
+
+    cpu_total: int = 0
+    cpu_user: int = 0
+    cpu_system: int = 0
+    cpu_periods: int = 0
+    cpu_throttled_periods: int = 0
+    cpu_throttled: int = 0
+    memory_used: int = 0
+    memory_limit: int = 0
+    memory_max: int = 0
+    memory_details: dict[str, int] = field(default_factory=dict)
+    pids: int = 0
+    pids_limit: int = 0
+    block_read: int = 0
+    block_written: int = 0
+
+
+def measure(group: Group) -> Usage:
+    """Read the counters of a group; what a host does not count is 0."""
+    return _measure_v1(group) if group.layout.version == 1 else _measure_v2(group)
+
+
+def _measure_v1(group: Group) -> Usage:
+    throttling = dict(pairs(group.read("cpu", "cpu.stat")))
+    read, written = _block_v1(group.read("blkio", "blkio.throttle.io_service_bytes_recursive"))
+    return Usage(
+        cpu_total=_number(group.read("cpuacct", "cpuacct.usage")),
+        cpu_user=_number(group.read("cpuacct", "cpuacct.usage_user")),
+        cpu_system=_number(group.read("cpuacct", "cpuacct.usage_sys")),
+        cpu_periods=throttling.get("nr_periods", 0),
+        cpu_throttled_periods=throttling.get("nr_throttled", 0),
+        cpu_throttled=throttling.get("throttled_time", 0),
+        memory_used=_number(group.read("memory", "memory.usage_in_bytes")),
+        memory_limit=_limit(group.read("memory", "memory.limit_in_bytes")),
+        memory_max=_number(group.read("memory", "memory.max_usage_in_bytes")),
+        memory_details=dict(pairs(group.read("memory", "memory.stat"))),
+        pids=_number(group.read("pids", "pids.current")),
+        pids_limit=_limit(group.read("pids", "pids.max")),
+        block_read=read,
+        block_written=written,
+    )
+
+
+def _measure_v2(group: Group) -> Usage:
+    cpu = dict(pairs(group.read("cpu", "cpu.stat")))
+    read, written = _block_v2(group.read("io", "io.stat"))
+    return Usage(
+        cpu_total=cpu.get("usage_usec", 0) * _MICRO,
+        cpu_user=cpu.get("user_usec", 0) * _MICRO,
+        cpu_system=cpu.get("system_usec", 0) * _MICRO,
+        cpu_periods=cpu.get("nr_periods", 0),
+        cpu_throttled_periods=cpu.get("nr_throttled", 0),
+        cpu_throttled=cpu.get("throttled_usec", 0) * _MICRO,
+        memory_used=_number(group.read("memory", "memory.current")),
+        memory_limit=_limit(group.read("memory", "memory.max")),
+        memory_max=_number(group.read("memory", "memory.peak")),
+        memory_details=dict(pairs(group.read("memory", "memory.stat"))),
+        pids=_number(group.read("pids", "pids.current")),
+        pids_limit=_limit(group.read("pids", "pids.max")),
+        block_read=read,
+        block_written=written,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+def _limit(text: str) -> int:
+    """Read a limit: `max`, and v1's largest number of pages in bytes, are none."""
+    number = _number(text)
+    return 0 if number >= 1 << 62 else number
+
+
+def _block_v1(text: str) -> tuple[int, int]:
+    """Sum up lines of `MAJOR:MINOR Operation bytes`."""
+    totals = {"Read": 0, "Write": 0}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[1] in totals:
+            totals[fields[1]] += int(fields[2])
+    return totals["Read"], totals["Write"]
+
+
+def _block_v2(text: str) -> tuple[int, int]:
+    """Sum up lines of `MAJOR:MINOR rbytes=… wbytes=… rios=… …`."""
+    totals = {"rbytes": 0, "wbytes": 0}
+    for line in text.splitlines():
+        for item in line.split()[1:]:
+            name, _, value = item.partition("=")
+            if name in totals:
+                totals[name] += int(value)
+    return totals["rbytes"], totals["wbytes"]

@@ -1,0 +1,143 @@
+"""The part of `prepare` that touches files: the root is mounted, the plan made and written.
+
+It runs in a thread, as mounts and an image's files can be slow; it keeps nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heft.errors import NotSupported, StartFailed
+from heft.faults import reach
+from heft.host import mounts, paths
+from heft.weights.light import devices, spec, users
+from heft.weights.light.failures import REFUSED
+from heft.weights.light.seccomp import converted
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from heft.weights.base import Launch
+    from heft.weights.light.filters import Filters
+    from heft.weights.light.host_facts import HostFacts
+    from heft.weights.light.record import RunDirectory
+
+_PROFILES = (
+    Path("/etc/containers/seccomp.json"),
+    Path("/usr/share/containers/seccomp.json"),
+)
+_INITS = (
+    Path("/usr/libexec/podman/catatonit"),
+    Path("/usr/bin/catatonit"),
+    Path("/usr/libexec/catatonit/catatonit"),
+    Path("/usr/bin/tini-static"),
+)
+_OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
+"""The upper holds plain files, whiteouts and opaque directories only, whatever the kernel's
+defaults: `commit` and `diff` read it, and another kernel may mount it."""
+
+
+def provision(launch: Launch) -> None:
+    """Make the upper: `diff`, whose owner and mode are those of the root, and `work`."""
+    upper = launch.root.upper
+    upper.mkdir(parents=True, exist_ok=True)
+    (upper / "work").mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        new = upper / "diff.new"
+        new.mkdir(exist_ok=True)
+        if launch.root.layers:
+            like = launch.root.layers[-1].stat()
+            os.chown(new, like.st_uid, like.st_gid)
+            new.chmod(stat.S_IMODE(like.st_mode))
+        if not (upper / "diff").exists():
+            new.rename(upper / "diff")
+        else:
+            new.rmdir()
+
+
+def assemble(
+    launch: Launch, run: RunDirectory, facts: HostFacts, filters: Filters, cgroup: str
+) -> None:
+    """Mount the root and write the plan. Raises `HeftError`; what was done stays."""
+    run.make()
+    mounts.overlay(
+        run.rootfs,
+        launch.root.layers,
+        upper=launch.root.upper / "diff",
+        work=launch.root.upper / "work",
+        options=_OVERLAY_OPTIONS,
+    )
+    reach("light.mounted")
+    identity = users.look_up(run.rootfs, launch.process.user, launch.process.groups)
+    _make_working_directory(launch, run)
+    profile = seccomp(launch, facts)
+    compiled = filters.get(profile) if profile is not None else ""
+    findings = spec.Findings(
+        facts=facts,
+        identity=identity,
+        cgroup_path=cgroup,
+        devices=_devices(launch),
+        init=find_init() if launch.init else "",
+        seccomp=None if compiled else profile,
+        seccomp_compiled=compiled,
+    )
+    run.write_config(spec.config(launch, findings))
+
+
+def seccomp(launch: Launch, facts: HostFacts) -> msgspec.Raw | None:
+    """Give the filter's profile for a machine; None if it gets none."""
+    asked = launch.security.seccomp
+    if launch.security.privileged or asked == "unconfined":
+        return None
+    profile = _default_profile() if asked in ("", "default") else asked.encode()
+    capabilities = frozenset(launch.process.capabilities)
+    return converted(profile, capabilities, facts.machine, facts.release)
+
+
+def _default_profile() -> bytes:
+    for path in _PROFILES:
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_bytes()
+    raise NotSupported(
+        "there is no seccomp profile on this host",
+        hint="install golang-github-containers-common, or use --security-opt seccomp=unconfined",
+    )
+
+
+def find_init() -> str:
+    """Give the small init of this host. Raises `NotSupported` if there is none."""
+    for path in _INITS:
+        if path.exists():
+            return str(path)
+    raise NotSupported("no init program is installed for --init", hint="install catatonit")
+
+
+def _devices(launch: Launch) -> tuple[devices.Device, ...]:
+    asked = devices.resolve(launch.security.devices)
+    if not launch.security.privileged:
+        return asked
+    taken = {device.path for device in asked}
+    return asked + tuple(item for item in devices.of_host() if item.path not in taken)
+
+
+def _make_working_directory(launch: Launch, run: RunDirectory) -> None:
+    """Make it if it is missing, as Docker does; under a mount it is the mount's matter."""
+    cwd = launch.process.cwd
+    if not cwd.startswith("/"):
+        raise StartFailed(
+            f"the working directory '{cwd}' is invalid, it needs to be an absolute path",
+            exit_code=REFUSED,
+        )
+    if any(Path(cwd).is_relative_to(mount.target) for mount in launch.mounts):
+        return
+    try:
+        paths.make_directories(run.rootfs, cwd)
+    except OSError as error:
+        # Docker: "Cannot mkdir: /x is not a directory".
+        raise StartFailed(
+            f"cannot mkdir: {cwd}: {(error.strerror or '').lower()}", exit_code=REFUSED
+        ) from error

@@ -1,0 +1,159 @@
+"""One run of a machine, as this daemon watches it.
+
+While nothing happens it costs two pidfds and no task. The monitor's end is the run's end: conmon
+ends when the workload has, once all output is in the log and the exit code in its file. If the
+file is not there, the monitor was killed, and the workload, whose streams nobody holds any more,
+is killed too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from heft.errors import HeftError
+from heft.host import processes
+from heft.weights.base import Exit
+from heft.weights.light import monitor
+
+if TYPE_CHECKING:
+    from heft.host.cgroups import Group
+    from heft.host.processes import ProcessId
+    from heft.weights.base import Launch
+    from heft.weights.light.execution import LightExecution
+    from heft.weights.light.record import Record, RunDirectory
+    from heft.weights.light.session import AttachSession
+
+_log = logging.getLogger(__name__)
+
+STALL_SECONDS = 10.0
+"""How long the end of a workload may be held up by a session that nobody reads."""
+KILLED = 128 + signal.SIGKILL
+MONITOR_KILLED = "its monitor was killed"
+
+
+class Run:
+    """A run whose processes are there, or were when it was taken over."""
+
+    def __init__(
+        self, launch: Launch, directory: RunDirectory, group: Group, record: Record
+    ) -> None:
+        self.launch = launch
+        self.directory = directory
+        self.group = group
+        self.record = record
+        self.sessions: set[AttachSession] = set()
+        self.executions: set[LightExecution] = set()
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._monitor_fd = -1
+        self._workload_fd = -1
+        self._settling: asyncio.Task[None] | None = None
+        self._stall_check: asyncio.TimerHandle | None = None
+
+    @property
+    def workload(self) -> ProcessId:
+        """Give the workload's first process."""
+        return self.record.workload
+
+    def watch(self) -> None:
+        """Begin to watch; a run that has ended meanwhile is found so."""
+        self._workload_fd = self._opened(self.record.workload)
+        if self._workload_fd >= 0:
+            self._loop.add_reader(self._workload_fd, self._workload_ended)
+        self._monitor_fd = self._opened(self.record.monitor)
+        if self._monitor_fd >= 0:
+            self._loop.add_reader(self._monitor_fd, self._monitor_ended)
+        else:
+            self._monitor_ended()
+
+    @staticmethod
+    def _opened(process: ProcessId) -> int:
+        descriptor = process.open()
+        return -1 if descriptor is None else descriptor
+
+    async def wait(self) -> Exit:
+        """Return when the run has ended."""
+        return await asyncio.shield(self._exit)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether it has ended."""
+        return self._exit.done()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the workload's first process; no harm if it has ended."""
+        if self._workload_fd >= 0:
+            processes.send_signal(self._workload_fd, number)
+
+    async def finish_executions(self) -> None:
+        """Wait for the monitors of further processes, whose processes are gone."""
+        waiting = [asyncio.ensure_future(execution.wait()) for execution in self.executions]
+        if waiting:
+            await asyncio.wait(waiting, timeout=STALL_SECONDS)
+        for execution in tuple(self.executions):
+            execution.close()
+
+    def close(self) -> None:
+        """Stop watching, without touching any process."""
+        for session in tuple(self.sessions):
+            session.cut()
+        if self._stall_check is not None:
+            self._stall_check.cancel()
+        if self._settling is not None:
+            self._settling.cancel()
+        self._close_monitor()
+        self._close_workload()
+        if not self._exit.done():
+            self._exit.cancel()
+
+    def _close_monitor(self) -> None:
+        if self._monitor_fd >= 0:
+            self._loop.remove_reader(self._monitor_fd)
+            os.close(self._monitor_fd)
+            self._monitor_fd = -1
+
+    def _close_workload(self) -> None:
+        if self._workload_fd >= 0:
+            self._loop.remove_reader(self._workload_fd)
+            os.close(self._workload_fd)
+            self._workload_fd = -1
+
+    def _workload_ended(self) -> None:
+        self._loop.remove_reader(self._workload_fd)
+        self._stall_check = self._loop.call_later(STALL_SECONDS, self._cut_stalled)
+
+    def _cut_stalled(self) -> None:
+        """Let go of sessions that keep the monitor from ending: it waits to write to them."""
+        for session in tuple(self.sessions):
+            if session.is_stalled(STALL_SECONDS):
+                _log.warning("machine %s: a client that does not read is cut off", self.launch.id)
+                session.cut()
+        self._stall_check = self._loop.call_later(STALL_SECONDS, self._cut_stalled)
+
+    def _monitor_ended(self) -> None:
+        if self._stall_check is not None:
+            self._stall_check.cancel()
+        if self._monitor_fd >= 0:
+            monitor.reap(self._monitor_fd)
+            self._close_monitor()
+        self._settling = asyncio.ensure_future(self._settle())
+
+    async def _settle(self) -> None:
+        status = self.directory.exit_status()
+        if status is None:
+            try:
+                await self.group.end()
+            except HeftError as error:
+                _log.error("machine %s: %s", self.launch.id, error)
+        oom = self.directory.saw_oom() or self.group.oom_kills() > 0
+        if status is None:
+            ended = Exit(KILLED, oom_killed=oom, error=MONITOR_KILLED)
+        else:
+            ended = Exit(status[0], oom_killed=oom, finished=status[1])
+        self._close_workload()
+        if not self._exit.done():
+            self._exit.set_result(ended)

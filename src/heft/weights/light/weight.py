@@ -1,0 +1,268 @@
+"""Light: the machine's processes on the host's kernel, in namespaces and cgroups.
+
+The root is an overlay, mounted in the run's directory; an OCI runtime (crun) makes the process;
+conmon watches it. `prepare` creates it up to the instruction before the workload's first, `start`
+lets it go. Everything that this daemon must know of a run is in its directory (`record`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import TYPE_CHECKING
+
+from heft.errors import Conflict, HeftError, HostError, NotFound
+from heft.faults import reach
+from heft.host import cgroups, processes
+from heft.host.cgroups import Group, Layout
+from heft.undo import Undo
+from heft.weights.base import Availability, Exit, Started, Stats
+from heft.weights.light import assembly, control, host_facts, monitor, runtime, sweeping
+from heft.weights.light.execution import execute
+from heft.weights.light.failures import start_failed
+from heft.weights.light.filters import Filters
+from heft.weights.light.measuring import stats
+from heft.weights.light.monitor import Monitored
+from heft.weights.light.record import Record, RunDirectory, boot
+from heft.weights.light.run import Run
+from heft.weights.light.session import connect
+from heft.weights.light.threads import Threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heft.weights.base import ExecRequest, Execution, Launch, Session
+    from heft.weights.light.host_facts import HostFacts
+    from heft.weights.light.monitor import Monitor
+    from heft.weights.light.runtime import Runtime
+
+_REOPEN_ATTEMPTS = 1000
+_REOPEN_PAUSE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class LightSettings:
+    """Where runs are, and what makes them."""
+
+    run: Path
+    """The directory of the runs' directories (`run/ID`)."""
+    cgroup_parent: str = "/heft"
+    runtime: str = "crun"
+    """Name or path of an OCI runtime."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """What `probe` found."""
+
+    runtime: Runtime
+    layout: Layout
+    facts: HostFacts
+    detail: str
+
+
+class LightWeight:
+    """`heft.weights.base.Weight`, `Pausable` and `Rotating`."""
+
+    name = "light"
+
+    def __init__(self, settings: LightSettings) -> None:
+        self._settings = settings
+        self._runs: dict[str, Run] = {}
+        self._filters = Filters()
+        self._host: _Host | None = None
+        self._threads = Threads()
+
+    async def probe(self) -> Availability:
+        """Say whether machines can be run so here."""
+        try:
+            return Availability(ok=True, detail=(await self._probed()).detail)
+        except HeftError as error:
+            return Availability(ok=False, why=error.message, hint=error.hint)
+
+    async def provision(self, launch: Launch) -> None:
+        """Make the machine's upper, empty."""
+        await self._threads.run(lambda: assembly.provision(launch))
+
+    async def prepare(self, launch: Launch) -> None:
+        """Do everything that comes before the workload's first instruction."""
+        if launch.id in self._runs:
+            raise Conflict(f"container {launch.id} is already running")
+        host = await self._probed()
+        self._threads.begin(lambda: cgroups.warm_up(host.layout))
+        run = RunDirectory(launch.run)
+        if run.path.exists():
+            await self.discard(launch)
+        group = self._group(host, launch)
+        async with Undo() as undo:
+            undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+            await self._threads.run(
+                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path)
+            )
+            what = Monitored(
+                machine_id=launch.id,
+                run=run,
+                runtime=host.runtime,
+                process=launch.process,
+                directory=run.path,
+                log=launch.log.path,
+            )
+            watcher = monitor.start(what)
+            reach("light.monitored")
+            try:
+                record = await self._created(host, watcher)
+            finally:
+                watcher.close()
+            run.write(record)
+            reach("light.recorded")
+            profile = assembly.seccomp(launch, host.facts)
+            self._filters.learn(host.runtime, run, launch.id, profile)
+            self._watch(Run(launch, run, group, record))
+            undo.commit()
+
+    async def _created(self, host: _Host, watcher: Monitor) -> Record:
+        """Wait until the runtime has created the workload; on failure the monitor is gone."""
+        try:
+            report = await watcher.reports.next()
+            workload = processes.ProcessId.of(report.data) if report else None
+            if report is None or workload is None:
+                said = (report.message if report else "") or watcher.complaint()
+                raise start_failed(host.runtime.name, "create", said)
+        except BaseException:
+            processes.send_signal(watcher.pidfd, SIGKILL)
+            await asyncio.shield(processes.ended(watcher.pidfd))
+            monitor.reap(watcher.pidfd)
+            raise
+        return Record(boot(), watcher.id, workload)
+
+    async def start(self, machine_id: str) -> Started:
+        """Let the prepared workload run."""
+        run = self._run(machine_id)
+        await (await self._probed()).runtime.release(run.directory, machine_id)
+        return Started(run.workload.pid)
+
+    async def adopt(self, launch: Launch) -> Exit | Started | None:
+        """Take over what an earlier daemon started."""
+        host = await self._probed()
+        directory = RunDirectory(launch.run)
+        record = directory.read()
+        if record is None or not await host.runtime.was_released(directory, launch.id):
+            return None
+        run = Run(launch, directory, self._group(host, launch), record)
+        self._watch(run)
+        if record.monitor.is_alive():
+            return Started(record.workload.pid)
+        return await run.wait()
+
+    async def wait(self, machine_id: str) -> Exit:
+        """Return when the run has ended."""
+        return await self._run(machine_id).wait()
+
+    async def signal(self, machine_id: str, signal: int) -> None:
+        """Send a signal to the workload's first process; SIGKILL reaches a paused one too."""
+        run = self._run(machine_id)
+        run.signal(signal)
+        if signal == SIGKILL and run.group.is_frozen():
+            await run.group.freeze(frozen=False)
+
+    async def attach(self, machine_id: str) -> Session:
+        """Open a session on the workload's own streams."""
+        run = self._run(machine_id)
+        session = await connect(
+            run.directory.path, stdin=run.launch.process.stdin, closed=run.sessions.discard
+        )
+        run.sessions.add(session)
+        return session
+
+    async def resize(self, machine_id: str, rows: int, columns: int) -> None:
+        """Tell the workload's terminal the size."""
+        control.resize(self._run(machine_id).directory.path, rows, columns)
+
+    async def exec(self, machine_id: str, request: ExecRequest) -> Execution:
+        """Run a further process."""
+        run = self._run(machine_id)
+        host = await self._probed()
+        self._threads.begin(lambda: cgroups.warm_up(host.layout))
+        return await execute(run, request, host.runtime, host.facts)
+
+    async def stats(self, machine_id: str) -> Stats:
+        """Measure what it uses now."""
+        return stats(self._run(machine_id))
+
+    async def processes(self, machine_id: str) -> tuple[int, ...]:
+        """Give the host's process ids of everything in it."""
+        return self._run(machine_id).group.processes()
+
+    async def pause(self, machine_id: str) -> None:
+        """Stop every process of it from being scheduled."""
+        await self._run(machine_id).group.freeze(frozen=True)
+
+    async def resume(self, machine_id: str) -> None:
+        """Let them go on."""
+        await self._run(machine_id).group.freeze(frozen=False)
+
+    async def reopen_log(self, machine_id: str) -> None:
+        """Go on in a new file at the log's path; returns when it is there."""
+        run = self._run(machine_id)
+        path = run.launch.log.path
+        if path is None:
+            return
+        control.reopen_log(run.directory.path)
+        for _ in range(_REOPEN_ATTEMPTS):
+            if path.exists() or run.has_ended:
+                return
+            await asyncio.sleep(_REOPEN_PAUSE)
+        raise HostError(f"the monitor of {machine_id} did not reopen its log")
+
+    async def discard(self, launch: Launch) -> None:
+        """End whatever still runs and remove every trace of the run."""
+        host = await self._probed()
+        run = self._runs.pop(launch.id, None)
+        if run is not None:
+            run.close()
+        group = self._group(host, launch)
+        await sweeping.discard(RunDirectory(launch.run), group, self._threads)
+        if run is not None:
+            await run.finish_executions()
+
+    async def sweep(self, known: frozenset[str]) -> None:
+        """Remove what was left by runs of machines not in `known` (of any weight)."""
+        host = await self._probed()
+        await sweeping.sweep(
+            self._settings.run, host.layout, self._settings.cgroup_parent, known, self._threads
+        )
+
+    async def close(self) -> None:
+        """Give up watching, as the daemon ends; the machines run on."""
+        for run in self._runs.values():
+            run.close()
+            for execution in tuple(run.executions):
+                execution.close()
+        self._runs.clear()
+        self._threads.close()
+
+    async def _probed(self) -> _Host:
+        if self._host is None:
+            found = await runtime.find(self._settings.runtime)
+            conmon = await runtime.find("conmon")
+            layout = await self._threads.run(lambda: cgroups.ensure(cgroups.detect()))
+            kind = "hybrid" if layout.hybrid else f"v{layout.version}"
+            detail = f"{found.version}, {conmon.version}, cgroup {kind}"
+            self._host = _Host(found, layout, host_facts.gather(layout), detail)
+        return self._host
+
+    def _group(self, host: _Host, launch: Launch) -> Group:
+        parent = launch.cgroup_parent or self._settings.cgroup_parent
+        return Group(host.layout, os.path.join("/", parent, launch.id))
+
+    def _run(self, machine_id: str) -> Run:
+        try:
+            return self._runs[machine_id]
+        except KeyError as error:
+            raise NotFound(f"container {machine_id} is not running") from error
+
+    def _watch(self, run: Run) -> None:
+        self._runs[run.launch.id] = run
+        run.watch()
