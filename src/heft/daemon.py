@@ -23,7 +23,7 @@ from heft.engine.settings import Settings
 from heft.errors import HeftError, InvalidArgument
 from heft.host.lock import DirectoryLock
 from heft.layout import DEFAULT_DATA, DEFAULT_RUN, Layout
-from heft.networks.catalog import NetworkSettings
+from heft.networks.settings import NetworkSettings
 
 log = logging.getLogger("heft")
 

@@ -67,11 +67,11 @@ class Engine:
         parts = Parts(
             settings=settings,
             records=Records(database),
-            images=Images(layout.images, database, events.publisher("image"), layout.trash),
+            images=Images(layout.images, database, events.publisher("image"), trash),
             networks=Networks(
                 layout.networks, database, events.publisher("network"), settings.network
             ),
-            volumes=Volumes(layout.volumes, database, events.publisher("volume"), layout.trash),
+            volumes=Volumes(layout.volumes, database, events.publisher("volume"), trash),
             events=events,
             weights=weights,
             trash=trash,

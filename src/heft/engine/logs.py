@@ -62,7 +62,7 @@ def parse_time(text: str) -> int:
 
 def rotated(path: Path) -> list[Path]:
     """Give the files of a log, the oldest first, without the one being written."""
-    found = []
+    found: list[Path] = []
     while (older := path.with_name(f"{path.name}.{len(found) + 1}")).exists():
         found.append(older)
     return found[::-1]

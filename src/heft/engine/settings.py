@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from heft.layout import Layout
-from heft.networks.catalog import NetworkSettings
+from heft.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def config(launch: Launch, findings: Findings) -> bytes:
 def _linux(launch: Launch, findings: Findings) -> dict[str, Any]:
     security = launch.security
     linux: dict[str, Any] = {
-        "namespaces": _namespaces(launch),
+        "namespaces": _namespaces(launch, findings.facts),
         "cgroupsPath": findings.cgroup_path,
         "resources": resources(launch.resources, security, findings.devices, findings.facts),
         "devices": [_device(device) for device in findings.devices],
@@ -173,7 +173,7 @@ def _selinux(options: Iterable[str]) -> str:
     return ":".join(parts.values())
 
 
-def _namespaces(launch: Launch) -> list[dict[str, str]]:
+def _namespaces(launch: Launch, facts: HostFacts) -> list[dict[str, str]]:
     asked = launch.namespaces
     network = asked.network
     if network == "private" and launch.endpoint is not None:
@@ -184,7 +184,8 @@ def _namespaces(launch: Launch) -> list[dict[str, str]]:
         "uts": asked.uts,
         "mount": "private",
         "network": "private" if network == "none" else network,
-        "cgroup": asked.cgroup,
+        # Docker's defaults: on v1 a process in a cgroup namespace would see nothing useful.
+        "cgroup": asked.cgroup or ("host" if facts.cgroup_version == 1 else "private"),
     }
     result = []
     for kind, how in wanted.items():

@@ -1,0 +1,78 @@
+"""Attaching to a machine's streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heft.api import detach
+from heft.api.docker.logs import LogWriter
+from heft.api.frames import MULTIPLEXED, RAW
+from heft.api.hijack import Taken, hijack
+from heft.api.streams import Ending, Wanted, join
+from heft.errors import Conflict
+from heft.model.machine import State
+from heft.model.request import LogQuery
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from heft.api.call import Call
+    from heft.api.hijack import Hijacked
+    from heft.api.routes import Routes
+    from heft.model.machine import Machine
+    from heft.weights.base import Session
+
+
+def add_routes(routes: Routes) -> None:
+    """Take the paths of attaching."""
+    routes.add("POST", "/containers/{name}/attach", attach)
+
+
+def content_type(call: Call, *, tty: bool) -> str:
+    """Say what the stream is; old clients expect one word for both kinds."""
+    return RAW if tty or call.version < (1, 42) else MULTIPLEXED
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    """Join the client and the machine; one that does not run yet, from its first byte on."""
+    machines = call.engine.machines
+    machine = machines.get(call.name)
+    keys = detach.parse(call.text("detachKeys"))
+    if machine.state is State.PAUSED:
+        raise Conflict(f"container {call.name} is paused, unpause the container before attach")
+    tty = machine.config.tty
+    wanted = Wanted(
+        stdin=call.flag("stdin") and machine.config.open_stdin,
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        framed=not tty,
+        keys=keys if tty else b"",
+        closes_stdin=machine.config.stdin_once and not tty,
+    )
+    session = await machines.attach(machine.id) if call.flag("stream") else None
+    try:
+        client = hijack(call.request, content_type(call, tty=tty))
+        if call.flag("logs"):
+            await _replay(call, client, machine, wanted)
+        if session is not None:
+            await _follow(call, client, session, machine, wanted)
+    finally:
+        if session is not None:
+            await session.close()
+    return Taken()
+
+
+async def _follow(
+    call: Call, client: Hijacked, session: Session, machine: Machine, wanted: Wanted
+) -> None:
+    call.engine.machines.tell(machine.id, "attach")
+    ending = await join(client, session, wanted)
+    if ending is Ending.DETACHED:
+        call.engine.machines.tell(machine.id, "detach")
+
+
+async def _replay(call: Call, client: Hijacked, machine: Machine, wanted: Wanted) -> None:
+    query = LogQuery(stdout=wanted.stdout, stderr=wanted.stderr)
+    writer = LogWriter(framed=wanted.framed)
+    async for line in call.engine.machines.logs(machine.id, query):
+        await client.write(writer.encode(line))

@@ -1,0 +1,85 @@
+"""What takes up space (`docker system df`)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from heft.api.docker import image_views, summary, volumes
+from heft.api.docker.containers import image_name, network_ids
+from heft.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from heft.api.call import Call
+    from heft.api.routes import Routes
+    from heft.model.machine import Machine
+
+KINDS = ("container", "image", "volume", "build-cache")
+
+
+def add_routes(routes: Routes) -> None:
+    """Take the path of disk usage."""
+    routes.add("GET", "/system/df", disk_usage)
+
+
+async def disk_usage(call: Call) -> web.StreamResponse:
+    """Say what takes up space: everything, or the kinds that `type` names."""
+    wanted = call.texts("type") or KINDS
+    machines = call.engine.machines.list()
+    answer: dict[str, Any] = {}
+    for kind in wanted:
+        if kind == "container":
+            answer["Containers"] = await _containers(call, machines)
+        elif kind == "image":
+            answer["LayersSize"] = _layers_size(call)
+            answer["Images"] = _images(call, machines)
+        elif kind == "volume":
+            answer["Volumes"] = _volumes(call, machines)
+        elif kind == "build-cache":
+            answer["BuildCache"] = []
+            answer["BuilderSize"] = 0
+        else:
+            raise InvalidArgument(f"unknown object type: {kind}")
+    return call.json(answer)
+
+
+def _layers_size(call: Call) -> int:
+    images = call.engine.images.list()
+    sizes = {layer.diff_id: layer.size for image in images for layer in image.layers}
+    return sum(sizes.values())
+
+
+def _images(call: Call, machines: Sequence[Machine]) -> list[dict[str, Any]]:
+    images, rows = call.engine.images, []
+    users = Counter(machine.image for machine in machines)
+    for image in images.list():
+        tags, digests = images.tags(image.id), images.digests(image.id)
+        row = image_views.row(image, tags, digests, users[image.id], call.version)
+        rows.append({**row, "SharedSize": 0})
+    return rows
+
+
+async def _containers(call: Call, machines: Sequence[Machine]) -> list[dict[str, Any]]:
+    engine, rows = call.engine, []
+    ids, now = network_ids(engine), time.time_ns()
+    for machine in machines:
+        sizes = await engine.machines.size(machine.id)
+        image = image_name(engine, machine)
+        rows.append(summary.row(machine, now=now, image=image, network_ids=ids, sizes=sizes))
+    return rows
+
+
+def _volumes(call: Call, machines: Sequence[Machine]) -> list[dict[str, Any]]:
+    users = Counter(mount.volume for machine in machines for mount in machine.mounts)
+    return [
+        {
+            **volumes.view(volume, str(call.engine.volumes.path(volume.name))),
+            "UsageData": {"RefCount": users[volume.name], "Size": -1},
+        }
+        for volume in call.engine.volumes.list()
+    ]

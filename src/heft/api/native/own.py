@@ -1,0 +1,70 @@
+"""Heft's own paths, for what Docker's API has no words: templates of images, and weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from heft.api.decode import Body
+from heft.api.docker.progress import Reporter
+from heft.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from heft.api.call import Call
+    from heft.api.routes import Routes
+
+
+class BootstrapBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The image to make; options are the template's own, each one text or several."""
+
+    template: str = ""
+    reference: str = ""
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+_BOOTSTRAP = Body(BootstrapBody)
+
+
+def add_routes(routes: Routes) -> None:
+    """Take the paths under `/heft/v1`."""
+    routes.add("GET", "/heft/v1/weights", weights)
+    routes.add("GET", "/heft/v1/templates", templates)
+    routes.add("POST", "/heft/v1/bootstrap", bootstrap)
+
+
+async def weights(call: Call) -> web.StreamResponse:
+    """Say which weights are there, and of those that are not, why."""
+    known = call.engine.info()
+    return call.json({"default": known.default_weight, "weights": known.weights})
+
+
+async def templates(call: Call) -> web.StreamResponse:
+    """List what images can be bootstrapped from."""
+    return call.json([])
+
+
+async def bootstrap(call: Call) -> web.StreamResponse:
+    """Make an image from a template; the answer is lines of progress as of an import."""
+    body = await call.body(_BOOTSTRAP)
+    if not body.template:
+        raise InvalidArgument("a template is needed")
+    for name, value in body.options.items():
+        if not isinstance(value, str) and not _is_list_of_text(value):
+            raise InvalidArgument(f"option {name}: text, or a list of it, is needed")
+    reporter = Reporter(call)
+    return await reporter.run(
+        call.engine.images.bootstrap(
+            body.template,
+            options=body.options,
+            reference=body.reference,
+            progress=reporter,
+        ),
+        lambda image: [{"status": image.id}],
+    )
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

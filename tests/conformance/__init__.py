@@ -1,0 +1,1 @@
+"""What every weight must do, written against `heft.weights.base` alone."""
