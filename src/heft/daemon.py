@@ -17,7 +17,8 @@ from pathlib import Path
 import uvloop
 
 from heft import __version__
-from heft.api.server import Server, ServerSettings, TLSFiles
+from heft.api.server import Server, ServerSettings
+from heft.api.tls import TLSFiles
 from heft.engine.engine import Engine
 from heft.engine.settings import Settings
 from heft.errors import HeftError, InvalidArgument

@@ -130,6 +130,10 @@ class Machines:
         await self._parts.weight(machine).resize(machine.id, rows, columns)
         self._parts.tell(machine, "resize", height=str(rows), width=str(columns))
 
+    def tell(self, reference: str, action: str, **attributes: str) -> None:
+        """Publish that something was done with it that left it as it is: `attach`, `detach`."""
+        self._parts.tell(self.get(reference), action, **attributes)
+
     def logs(self, reference: str, query: LogQuery) -> AsyncIterator[LogLine]:
         """Give what it wrote. With `follow`, goes on until its run ends."""
         machine = self.get(reference)

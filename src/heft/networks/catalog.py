@@ -250,10 +250,18 @@ class Networks:
         self._names.remove(endpoint)
         if self._endpoints.pop(endpoint.id, None) is None:
             return await self._unlink(endpoint)
-        await rules.apply(firewall.unpublish(self._settings.table, endpoint.ports))
+        await self._unpublish(endpoint)
         await self._unlink(endpoint)
         await self._release(endpoint)
         return self._tell("disconnect", endpoint, "")
+
+    async def _unpublish(self, endpoint: Endpoint) -> None:
+        table = self._settings.table
+        try:
+            await rules.apply(firewall.unpublish(table, endpoint.address, endpoint.ports))
+        except HeftError as error:
+            # Somebody flushed the host's rules: then the ports are not published any more.
+            log.warning("cannot take back the ports of %s: %s", endpoint.address, error)
 
     async def rename(self, endpoint: Endpoint, names: tuple[str, ...]) -> Endpoint:
         """Give a machine other names on its network."""

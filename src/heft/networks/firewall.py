@@ -68,9 +68,12 @@ def publish(name: str, address: str, ports: Iterable[PublishedPort]) -> str:
     )
 
 
-def unpublish(name: str, ports: Iterable[PublishedPort]) -> str:
-    """Give the commands that end it."""
-    return "".join(f"delete element ip {name} {_map(port)} {{ {_key(port)} }}\n" for port in ports)
+def unpublish(name: str, address: str, ports: Iterable[PublishedPort]) -> str:
+    """Give the commands that end it; what is not there is added first, as else they would fail."""
+    ports = tuple(ports)
+    return publish(name, address, ports) + "".join(
+        f"delete element ip {name} {_map(port)} {{ {_key(port)} }}\n" for port in ports
+    )
 
 
 def _map(port: PublishedPort) -> str:

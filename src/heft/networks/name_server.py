@@ -134,16 +134,26 @@ class NameServer:
             send_signal(self._pidfd, signal.SIGHUP)
 
     async def close(self) -> None:
-        """Stop watching it; it runs on."""
+        """Stop watching it; it runs on. Harmless when repeated."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        if self._child is not None:
+            self._child.returncode = 0  # else subprocess complains that nobody waits for it
+            self._child = None
 
     async def end(self) -> None:
-        """End it."""
+        """End it, whoever watches it; harmless when repeated."""
+        child = self._child
         await self.close()
+        self._adopt()
         if self._pidfd is not None:
             send_signal(self._pidfd, signal.SIGTERM)
             await ended(self._pidfd)
+            self._child = child
             self._forget()
         self._identity.unlink(missing_ok=True)

@@ -69,8 +69,8 @@ def _machine_ports(text: str) -> Iterator[tuple[Protocol, int]]:
 
 def port_range(number: str, text: str) -> range:
     """Read `80` or `80-90`; `text` is what the user wrote around it."""
-    first, _, last = number.partition("-")
-    last = last or first
+    first, dash, last = number.partition("-")
+    last = last if dash else first
     valid = all(part.isascii() and part.isdecimal() and len(part) <= 5 for part in (first, last))
     if not valid or int(first) > int(last) or int(last) > LAST_PORT:
         raise InvalidArgument(f'invalid port specification: "{text}"')

@@ -17,6 +17,7 @@ from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
 from heft.host import cgroups, processes
 from heft.host.cgroups import Group, Layout
+from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
 from heft.weights.light import assembly, control, host_facts, monitor, runtime, sweeping
@@ -67,6 +68,7 @@ class LightWeight:
     """`heft.weights.base.Weight`, `Pausable` and `Rotating`."""
 
     name = "light"
+    plug = Plug.NAMESPACE
 
     def __init__(self, settings: LightSettings) -> None:
         self._settings = settings
