@@ -50,7 +50,9 @@ def settle(before: Host) -> dict[str, list[str]]:
 
 def _mounts() -> frozenset[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return frozenset(line.split(" ")[4] for line in lines)
+    found = (line.split(" ")[4] for line in lines)
+    # A controller that the host's own boot did not mount is mounted once, for good.
+    return frozenset(path for path in found if not path.startswith("/sys/fs/cgroup/"))
 
 
 def _cgroups() -> frozenset[str]:

@@ -95,17 +95,33 @@ def stray(layout: Layout) -> tuple[str, ...]:
     return tuple(sorted(unified.controllers))
 
 
+def unmounted(layout: Layout) -> tuple[str, ...]:
+    """Give the controllers of v1 hierarchies that are there without being mounted.
+
+    A runtime would take the empty directory where such a one belongs for it.
+    """
+    mounted = {name for hierarchy in layout.hierarchies for name in hierarchy.controllers}
+    return tuple(
+        names
+        for names in own()
+        if names and "=" not in names and not mounted.issuperset(names.split(","))
+    )
+
+
 def ensure(layout: Layout) -> Layout:
     """Make the layout one that runtimes accept; give what it is then.
 
     crun refuses a hybrid host as long as any controller is left in its v2 hierarchy; mounting it as
     a v1 hierarchy takes it from there. Raises `HostError` where the kernel does not let it go.
     """
-    for controller in stray(layout):
-        place = _ROOT / controller
+    if layout.version == 2:
+        return layout
+    missing = (*stray(layout), *unmounted(layout))
+    for controllers in missing:
+        place = _ROOT / controllers
         place.mkdir(exist_ok=True)
-        mounts.mount("cgroup", place, options=(controller,))
-    return detect() if stray(layout) else layout
+        mounts.mount("cgroup", place, options=(controllers,))
+    return detect() if missing else layout
 
 
 def own() -> dict[str, str]:
