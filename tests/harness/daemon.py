@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from http.client import HTTPConnection
 from pathlib import Path
@@ -46,12 +48,17 @@ class Answer:
 
 
 class Daemon:
-    """heftd with directories, cgroups and addresses of its own."""
+    """heftd with directories, cgroups and addresses of its own.
+
+    What it keeps of the boot is under /run: the way to a socket must be short, and its name server,
+    which is nobody, must get in.
+    """
 
     def __init__(self, directory: Path, *extra: str) -> None:
         self.directory = directory
         self.data = directory / "data"
-        self.run = directory / "run"
+        self.run = Path(tempfile.mkdtemp(prefix="heft-test-", dir="/run"))
+        self.run.chmod(0o755)
         self.socket = self.run / "heft.sock"
         self.log = directory / "heftd.log"
         self.extra = extra
@@ -172,5 +179,7 @@ class Daemon:
             self.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
         self.stop()
         command = [sys.executable, "-m", "heft.daemon", "--teardown", "--data", self.data]
-        command += ["--run", self.run, *self.extra]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        command += ["--run", self.run, "--cgroup-parent", CGROUP_PARENT, *self.extra]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        shutil.rmtree(self.run)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
 
 from heft.faults import POINTS
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 
@@ -61,45 +61,45 @@ def die_at(daemon: Daemon, point: str, method: str, path: str, body: object = No
 @pytest.mark.parametrize("point", points("create"))
 def test_create(daemon: Daemon, point: str) -> None:
     body = {"Image": BUSYBOX, "Cmd": SLEEP, "Volumes": {"/data": {}}}
-    die_at(daemon, point, "POST", "/containers/create?name=m", body)
+    die_at(daemon, point, "POST", "/containers/create?name=box", body)
     made = point == "create.acknowledged"
-    assert state(daemon, "m") == ("created" if made else None)
+    assert state(daemon, "box") == ("created" if made else None)
     assert volumes(daemon) == made
     assert [entry.name for entry in (daemon.data / "machines").iterdir()] == (
-        [daemon.request("GET", "/containers/m/json").json["Id"]] if made else []
+        [daemon.request("GET", "/containers/box/json").json["Id"]] if made else []
     )
     if not made:
-        assert create(daemon, "m") == 201
+        assert create(daemon, "box") == 201
 
 
 @pytest.mark.parametrize("point", points("start"))
 def test_start(daemon: Daemon, point: str) -> None:
-    assert create(daemon, "m") == 201
-    die_at(daemon, point, "POST", "/containers/m/start")
+    assert create(daemon, "box") == 201
+    die_at(daemon, point, "POST", "/containers/box/start")
     ran = point in ("start.released", "start.recorded")
-    assert state(daemon, "m") == ("running" if ran else "created")
-    answer = daemon.request("POST", "/containers/m/start")
+    assert state(daemon, "box") == ("running" if ran else "created")
+    answer = daemon.request("POST", "/containers/box/start")
     assert answer.status == (304 if ran else 204), answer.body
-    assert state(daemon, "m") == "running"
+    assert state(daemon, "box") == "running"
 
 
 @pytest.mark.parametrize("point", points("stop", "exit"))
 def test_stop(daemon: Daemon, point: str) -> None:
-    assert create(daemon, "m", RestartPolicy={"Name": "unless-stopped"}) == 201
-    assert daemon.request("POST", "/containers/m/start").status == 204
-    die_at(daemon, point, "POST", "/containers/m/stop")
-    assert daemon.request("POST", "/containers/m/wait").json["StatusCode"] == 137
-    assert state(daemon, "m") == "exited"
-    assert daemon.request("POST", "/containers/m/start").status == 204
+    assert create(daemon, "box", RestartPolicy={"Name": "unless-stopped"}) == 201
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    die_at(daemon, point, "POST", "/containers/box/stop")
+    assert daemon.request("POST", "/containers/box/wait").json["StatusCode"] == 137
+    assert state(daemon, "box") == "exited"
+    assert daemon.request("POST", "/containers/box/start").status == 204
 
 
 @pytest.mark.parametrize("point", points("remove"))
 def test_remove(daemon: Daemon, point: str) -> None:
-    assert create(daemon, "m") == 201
-    assert daemon.request("POST", "/containers/m/start").status == 204
-    assert daemon.request("POST", "/containers/m/kill").status == 204
-    die_at(daemon, point, "DELETE", "/containers/m?v=1")
-    assert state(daemon, "m") is None
+    assert create(daemon, "box") == 201
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    assert daemon.request("POST", "/containers/box/kill").status == 204
+    die_at(daemon, point, "DELETE", "/containers/box?v=1")
+    assert state(daemon, "box") is None
     assert volumes(daemon) == 0
     assert list((daemon.data / "machines").iterdir()) == []
 

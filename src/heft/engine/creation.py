@@ -77,7 +77,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     warnings = _check_platform(image, request)
     host = _defaults(request.host_config, weight)
     config = merge(request.config, image.config)
-    config = msgspec.structs.replace(config, hostname=_hostname(config, host, machine_id))
+    config = msgspec.structs.replace(config, hostname=_hostname(parts, config, host, machine_id))
     if not (config.entrypoint or config.cmd):
         raise InvalidArgument("no command specified")
     warnings += validation.check(config, host)
@@ -138,7 +138,10 @@ def _defaults(host: HostConfig, weight: str) -> HostConfig:
     )
 
 
-def _hostname(config: Config, host: HostConfig, machine_id: str) -> str:
+def _hostname(parts: Parts, config: Config, host: HostConfig, machine_id: str) -> str:
+    mode, _, reference = host.network_mode.partition(":")
+    if mode == "container" and (other := parts.records.find(reference)) is not None:
+        return other.config.hostname
     if config.hostname:
         return config.hostname
     if host.network_mode == "host" or host.uts_mode == "host":
@@ -172,14 +175,20 @@ def merge(user: Config, image: Config) -> Config:
 
 
 def _check_references(parts: Parts, machine: Machine) -> None:
-    """Raise where the machine names a network or a machine that is not there."""
-    if network := network_of(machine):
-        parts.networks.get(network)
+    """Raise where the machine names a network or a machine that is not there.
+
+    It is the request that is wrong: `NotFound` would make Docker's clients pull the image.
+    """
     host = machine.host_config
-    for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
-        kind, _, reference = mode.partition(":")
-        if kind == "container":
-            parts.records.resolve(reference)
+    try:
+        if network := network_of(machine):
+            parts.networks.get(network)
+        for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
+            kind, _, reference = mode.partition(":")
+            if kind == "container":
+                parts.records.resolve(reference)
+    except NotFound as error:
+        raise InvalidArgument(error.message, hint=error.hint) from error
 
 
 def _inherited(parts: Parts, machine: Machine) -> list[MountPoint]:

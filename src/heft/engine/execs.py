@@ -34,7 +34,7 @@ class Execs:
         self._execs: dict[str, Exec] = {}
         self._running: dict[str, Execution] = {}
         self._ended: dict[str, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._endings: dict[str, asyncio.Task[None]] = {}
 
     def create(self, reference: str, request: Exec) -> Exec:
         """Note an exec to be started later; `request` needs neither id nor machine id.
@@ -106,10 +106,15 @@ class Execs:
             raise
         request.pid, request.running = execution.pid, True
         self._running[exec_id] = execution
-        task = asyncio.create_task(self._see_end(request, execution))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        ending = asyncio.create_task(self._see_end(request, execution))
+        self._endings[exec_id] = ending
+        ending.add_done_callback(lambda _: self._endings.pop(exec_id, None))
         return execution.session
+
+    async def wait(self, exec_id: str) -> None:
+        """Return when it has ended, and its exit code can be asked for; it must be running."""
+        if (ended := self._endings.get(exec_id)) is not None:
+            await asyncio.wait({ended})
 
     async def _see_end(self, request: Exec, execution: Execution) -> None:
         try:
@@ -149,6 +154,7 @@ class Execs:
 
     async def close(self) -> None:
         """Stop watching; what runs goes on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        endings = tuple(self._endings.values())
+        for ending in endings:
+            ending.cancel()
+        await asyncio.gather(*endings, return_exceptions=True)

@@ -300,6 +300,10 @@ class Life:
             machine = self._parts.records.get(self._id)
             if machine is None:
                 return
+            if force and machine.is_up:  # it was being started
+                self._parts.records.change(self._id, stopped_by_user=True)
+                await self._kill()
+                machine = self.machine
             if machine.is_up or (machine.state is State.RESTARTING and not force):
                 raise _in_use(machine)
             await self._remove(volumes=volumes)
@@ -309,7 +313,7 @@ class Life:
         machine = self.machine
         await removal.remove(self._parts, machine, volumes=volumes)
         self._drop_pending()
-        self._notify(Exit(machine.run.exit_code, error=machine.run.error), *WaitCondition)
+        self._notify(Exit(machine.run.exit_code), *WaitCondition)
         self._gone(self._id)
 
     # Waiting and attaching

@@ -65,10 +65,14 @@ class Parts:
 
     def _files(self, machine: Machine) -> Path:
         """Give the directory of the generated files: who shares a network shares them too."""
-        mode, _, reference = machine.host_config.network_mode.partition(":")
-        if mode == "container" and (other := self.records.find(reference)) is not None:
-            return self._files(other)
-        return self.settings.layout.machine(machine.id)
+        seen = {machine.id}
+        while True:
+            mode, _, reference = machine.host_config.network_mode.partition(":")
+            other = self.records.find(reference) if mode == "container" else None
+            if other is None or other.id in seen:
+                return self.settings.layout.machine(machine.id)
+            seen.add(other.id)
+            machine = other
 
     def _joined(self, machine: Machine) -> dict[str, int]:
         """Give the process ids of the machines whose namespaces it joins; 0: it does not run."""

@@ -121,6 +121,9 @@ async def _run(call: Call, exec_id: str, size: tuple[int, int]) -> web.StreamRes
             closes_stdin=not request.tty,
         )
         ending = await join(client, session, wanted)
+        if ending is Ending.PROCESS:
+            # Clients ask for the exit code as soon as the stream ends.
+            await execs.wait(exec_id)
     finally:
         await session.close()
     if ending is Ending.DETACHED:

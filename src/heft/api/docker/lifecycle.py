@@ -100,8 +100,5 @@ async def wait(call: Call) -> web.StreamResponse:
         end = await ended
     finally:
         ended.cancel()
-    answer: dict[str, object] = {"StatusCode": end.code}
-    if end.error:
-        answer["Error"] = {"Message": end.error}
-    await response.write_eof(encode(answer) + b"\n")
+    await response.write_eof(encode({"StatusCode": end.code}) + b"\n")
     return response

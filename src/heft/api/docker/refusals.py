@@ -65,7 +65,6 @@ NOT_SUPPORTED = {
         GET /plugins/privileges
         POST /plugins/pull
         POST /plugins/create
-        GET /plugins/{name}/json
         DELETE /plugins/{name}
         POST /plugins/{name}/enable
         POST /plugins/{name}/disable

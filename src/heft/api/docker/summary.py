@@ -17,6 +17,8 @@ _SHOWN = {State.CREATING: "created", State.DEAD: "dead", State.REMOVING: "removi
 def state_name(machine: Machine) -> str:
     """Give the state as Docker names it; a machine that starts is what it was before."""
     if machine.state is State.STARTING:
+        if machine.restart_count:
+            return "restarting"
         return "exited" if machine.run.finished else "created"
     return str(_SHOWN.get(machine.state, machine.state))
 

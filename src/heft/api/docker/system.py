@@ -13,6 +13,7 @@ import heft
 from heft.api import times
 from heft.api.call import COMMON_HEADERS
 from heft.api.versions import NEWEST, OLDEST, version_text
+from heft.errors import NotFound
 from heft.model.machine import State
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def add_routes(routes: Routes) -> None:
     routes.add("GET", "/version", version)
     routes.add("GET", "/info", info)
     routes.add("GET", "/plugins", plugins)
+    routes.add("GET", "/plugins/{name}/json", plugin)
     routes.add("POST", "/build/prune", prune_build_cache)
 
 
@@ -198,6 +200,11 @@ def _warnings(known: Info) -> list[str]:
 async def plugins(call: Call) -> web.StreamResponse:
     """List plugins: there are none."""
     return call.json([])
+
+
+async def plugin(call: Call) -> web.StreamResponse:
+    """Look at a plugin: there are none. Clients look here for a name that nothing else has."""
+    raise NotFound(f"plugin {call.name} not found")
 
 
 async def prune_build_cache(call: Call) -> web.StreamResponse:

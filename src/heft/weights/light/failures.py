@@ -12,6 +12,7 @@ import re
 from heft.errors import StartFailed
 
 NOT_FOUND, NOT_EXECUTABLE, REFUSED = 127, 126, 128
+NOT_IN_PATH = "executable file not found in $PATH"
 
 _SPELLING = {
     "No such file or directory": "no such file or directory",
@@ -20,6 +21,9 @@ _SPELLING = {
     # crun's answer to a directory in the place of a program.
     "open executable: Operation not permitted": "open executable: is a directory",
 }
+_NO_FILE = re.compile(
+    r"executable file `([^`]*)` not found in \$PATH(?:: no such file or directory)?"
+)
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+: ", re.MULTILINE)
 
 
@@ -28,14 +32,21 @@ def start_failed(runtime: str, action: str, message: str) -> StartFailed:
     said = " ".join(_TIMESTAMP.sub("", message).split()) or "it gave no reason"
     for theirs, ours in _SPELLING.items():
         said = said.replace(theirs, ours)
+    said = _NO_FILE.sub(_no_file, said)
     return StartFailed(
         f"OCI runtime {action} failed: {runtime}: {said}: unknown", exit_code=_exit_code(said)
     )
 
 
+def _no_file(found: re.Match[str]) -> str:
+    name = found[1]
+    why = f"stat {name}: no such file or directory" if "/" in name else NOT_IN_PATH
+    return f'exec: "{name}": {why}'
+
+
 def _exit_code(said: str) -> int:
     if "permission denied" in said or "is a directory" in said:
         return NOT_EXECUTABLE
-    if "executable file" in said and "no such file or directory" in said:
+    if NOT_IN_PATH in said or ("exec" in said and "no such file or directory" in said):
         return NOT_FOUND
     return REFUSED

@@ -98,9 +98,13 @@ class Run:
             execution.close()
 
     def close(self) -> None:
-        """Stop watching, without touching any process."""
-        for session in tuple(self.sessions):
-            session.cut()
+        """Stop watching, without touching any process.
+
+        Sessions of a run that is over stay open: what the monitor wrote before it ended is still
+        to be read. The others would hold up a monitor that writes to them.
+        """
+        if not self.has_ended:
+            self.cut_sessions()
         if self._stall_check is not None:
             self._stall_check.cancel()
         if self._settling is not None:
@@ -109,6 +113,11 @@ class Run:
         self._close_workload()
         if not self._exit.done():
             self._exit.cancel()
+
+    def cut_sessions(self) -> None:
+        """Let go of everybody's hold on its streams."""
+        for session in tuple(self.sessions):
+            session.cut()
 
     def _close_monitor(self) -> None:
         if self._monitor_fd >= 0:

@@ -240,6 +240,7 @@ class LightWeight:
         """Give up watching, as the daemon ends; the machines run on."""
         for run in self._runs.values():
             run.close()
+            run.cut_sessions()
             for execution in tuple(run.executions):
                 execution.close()
         self._runs.clear()

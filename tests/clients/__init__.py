@@ -1,0 +1,1 @@
+"""The real docker command, docker-py and heft against a real daemon."""

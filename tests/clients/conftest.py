@@ -1,0 +1,53 @@
+"""One daemon a module; what a test makes in it is removed, and looked for, after the test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import leaks
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+
+
+@pytest.fixture(scope="module")
+def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Give a daemon with one image."""
+    before = leaks.look()
+    daemon = Daemon(tmp_path_factory.mktemp("daemon")).start()
+    answer = daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+    assert answer.status == 200, answer.body
+    yield daemon
+    daemon.clean_up()
+    assert not (left := leaks.settle(before)), f"left behind: {left}"
+
+
+@pytest.fixture
+def daemon(module_daemon: Daemon) -> Iterator[Daemon]:
+    """Give the daemon; afterwards it must be as it was."""
+    images = _names(module_daemon)
+    before = leaks.look()
+    yield module_daemon
+    for machine in module_daemon.request("GET", "/containers/json?all=1").json:
+        module_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
+    for volume in module_daemon.request("GET", "/volumes").json["Volumes"] or ():
+        module_daemon.request("DELETE", f"/volumes/{volume['Name']}")
+    for name in _names(module_daemon) - images:
+        module_daemon.request("DELETE", f"/images/{name}?force=1")
+    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    assert list((module_daemon.data / "machines").iterdir()) == []
+    assert list((module_daemon.run / "machines").iterdir()) == []
+
+
+def _names(daemon: Daemon) -> set[str]:
+    images = daemon.request("GET", "/images/json").json
+    return {name for image in images for name in (image["RepoTags"] or [image["Id"]])}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Give a directory that users other than root may enter."""
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        if directory != Path("/tmp"):
+            directory.chmod(0o755)
+    return tmp_path
