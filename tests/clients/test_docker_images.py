@@ -101,7 +101,7 @@ def test_prune(daemon: Daemon, tmp_path: Path) -> None:
         daemon.docker("import", str(file), "moving")
     dangling = daemon.docker("images", "-q", "--filter", "dangling=true").stdout.split()
     assert len(dangling) == 1
-    assert "Deleted: sha256:" in daemon.docker("image", "prune", "-f").stdout
+    assert "deleted: sha256:" in daemon.docker("image", "prune", "-f").stdout
     assert daemon.docker("images", "-q", "--filter", "dangling=true").stdout == ""
     assert daemon.docker("run", "--rm", "moving", "cat", "/etc/mark").stdout == "second"
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def die_at(daemon: Daemon, point: str, method: str, path: str, body: object = No
     """Do something to a daemon that kills itself at a point on the way, and start another."""
     daemon.stop()
     daemon.start(HEFT_FAULT=point)
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises((OSError, HTTPException)):
         daemon.request(method, path, body)
     daemon.wait_dead()
     daemon.start()
