@@ -1,0 +1,29 @@
+# The commands of the README. What they do is in packaging/.
+.PHONY: up down uninstall test lint bench
+
+up:
+	@packaging/install.sh
+	@packaging/start.sh
+	@packaging/show.sh
+
+down:
+	@packaging/stop.sh
+
+uninstall:
+	@packaging/uninstall.sh $(if $(filter 1,$(PURGE)),--purge)
+
+test:
+	@packaging/test-environment.sh
+	@.venv/bin/pytest $(ARGS)
+
+lint:
+	@packaging/test-environment.sh
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+bench:
+	@packaging/install.sh
+	@packaging/test-environment.sh
+	@packaging/packages.sh bench
+	@.venv/bin/python -m benchmarks.run $(ARGS)

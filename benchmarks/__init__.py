@@ -1,0 +1,1 @@
+"""Heft beside Docker and Podman, measured in one run on one host."""

@@ -1,0 +1,59 @@
+#!/bin/sh
+# packages.sh LIST...: install the Debian packages of these lists that are missing on this host.
+# No service of theirs is started, now or at the next boot. Quick when nothing is missing.
+set -eu
+. "$(dirname -- "$0")/places.sh"
+
+# there PACKAGE WANTED: whether what is wanted of a package is there already.
+there() {
+    case $2 in
+    -) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    /*) [ -e "$2" ] ;;
+    *) PATH=$PATH:/usr/sbin:/sbin command -v "$2" >/dev/null ;;
+    esac
+}
+
+missing=
+for list in "$@"; do
+    while read -r package wanted _; do
+        case $package in '' | '#'*) continue ;; esac
+        case " $missing " in *" $package "*) continue ;; esac
+        there "$package" "$wanted" || missing="$missing $package"
+    done <"$packaging/packages.$list"
+done
+if [ -z "$missing" ]; then
+    exit 0
+fi
+
+need_root
+say "Debian packages:$missing"
+export DEBIAN_FRONTEND=noninteractive
+
+# invoke-rc.d(8) asks this program before it starts a service.
+guard=/usr/sbin/policy-rc.d
+if [ ! -e "$guard" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$guard"
+    chmod 755 "$guard"
+    trap 'rm -f "$guard"' EXIT
+fi
+
+install() {
+    # shellcheck disable=SC2086  # one word a package
+    apt-get install -q -y --no-install-recommends $missing
+}
+output=$(mktemp)
+if ! install >"$output" 2>&1; then
+    # The lists of what there is are missing or out of date.
+    apt-get update -q >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
+    install >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
+fi
+rm -f "$output"
+
+mkdir -p "$known"
+for package in $missing; do
+    echo "$package" >>"$known/packages"
+    # What Debian enables for the next boot was not asked for: only the programs are used.
+    if [ "$package" = docker.io ] && under_systemd; then
+        systemctl disable -q docker.service docker.socket containerd.service || true
+    fi
+done

@@ -1,0 +1,17 @@
+#!/bin/sh
+# test-environment.sh: what the tests need, besides an installed Heft: Debian packages, and a
+# Python environment in .venv that runs the sources where they are. Again is quick.
+set -eu
+. "$(dirname -- "$0")/places.sh"
+"$packaging/packages.sh" run test
+environment=$sources/.venv
+now=$({ /usr/bin/python3 --version && cat "$sources/pyproject.toml" "$packaging/constraints.txt" &&
+    echo "$sources"; } | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$environment/fingerprint" 2>/dev/null)" = "$now" ]; then
+    exit 0
+fi
+say "Python environment for the tests in .venv"
+/usr/bin/python3 -m venv "$environment"
+PIP_CONSTRAINT=$packaging/constraints.txt "$environment/bin/python" -m pip install \
+    --quiet --disable-pip-version-check --no-input --editable "${sources}[test]"
+echo "$now" >"$environment/fingerprint"

@@ -1,0 +1,90 @@
+"""`heft images`."""
+
+from __future__ import annotations
+
+from heft.cli import human
+from heft.cli.command import Command
+from heft.cli.filters import encoded, filter_flag
+from heft.cli.flags import switch, word
+from heft.cli.tables import FORMAT_HELP, Listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from heft.cli.command import Invocation
+
+NONE = "<none>"
+HEADERS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "Containers": "CONTAINERS",
+    "VirtualSize": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+}
+
+
+def run(call: Invocation) -> int:
+    """List images, a row a name."""
+    flags = call.flags
+    wanted = flags.list("filter")
+    if call.arguments:
+        wanted.append(("reference", call.arguments[0]))
+    images = call.client.get("/images/json", all=flags.on("all"), filters=encoded(wanted))
+    whole, form = flags.on("no-trunc"), flags.text("format")
+    rows = [row for image in images for row in rows_of(image, whole=whole)]
+    if flags.on("quiet") and not form:
+        for row in rows:
+            print(row["ID"])
+        return 0
+    digest = ("Digest",) if flags.on("digests") else ()
+    columns = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
+    Listing(HEADERS, columns).show(rows, form)
+    return 0
+
+
+def rows_of(image: dict[str, Any], *, whole: bool) -> Iterator[dict[str, Any]]:
+    """Give an image's rows: one for each name, or one where it has none."""
+    digests = dict(each.split("@", 1) for each in image["RepoDigests"] or () if "@" in each)
+    names = [name.rpartition(":") for name in image["RepoTags"] or () if name != f"{NONE}:{NONE}"]
+    size = human.size(image["Size"])
+    for repository, _, tag in names or [(NONE, "", NONE)]:
+        yield {
+            "ID": image["Id"] if whole else human.short_id(image["Id"]),
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": digests.get(repository, NONE),
+            "CreatedSince": human.ago(image["Created"]) if image["Created"] > 0 else "N/A",
+            "CreatedAt": human.local(image["Created"]),
+            "Size": size,
+            "VirtualSize": size,
+            "SharedSize": _known(image.get("SharedSize", -1), human.size),
+            "UniqueSize": "N/A",
+            "Containers": _known(image.get("Containers", -1), str),
+        }
+
+
+def _known(value: int, show: Any) -> str:
+    return "N/A" if value < 0 else str(show(value))
+
+
+IMAGES = Command(
+    run,
+    takes="[REPOSITORY[:TAG]]",
+    flags=(
+        switch("all", "Show all images (default hides intermediate images)", "a"),
+        switch("digests", "Show digests"),
+        filter_flag("Filter output based on conditions provided"),
+        word("format", FORMAT_HELP),
+        switch("no-trunc", "Don't truncate output"),
+        switch("quiet", "Only show image IDs", "q"),
+    ),
+    most=1,
+)

@@ -1,0 +1,272 @@
+"""HTTP/1.1 on one socket: a request, its answer, and the bare stream that it may turn into.
+
+As much of RFC 9112 as a client of heftd needs: bodies with a length, in chunks, or until the end of
+the connection. Written here because `http.client` takes longer to import than `heft ps` to answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from heft.cli.failures import Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from heft.cli.address import Address
+
+BLOCK = 1 << 16
+LONGEST_LINE = 1 << 16
+MOST_HEADERS = 200
+TLS_NOT_NOW = ("SSLWantReadError", "SSLWantWriteError")
+"""What a TLS socket raises where a plain one raises BlockingIOError; by name, to not import ssl."""
+ADVICE = {
+    errno.ENOENT: "Is heftd running? Start it, or name its socket with -H or HEFT_HOST",
+    errno.ECONNREFUSED: "Nothing answers there: is heftd running?",
+    errno.EACCES: "Only root and members of the group heft may use it",
+}
+
+
+def dial(address: Address) -> socket.socket:
+    """Connect to the daemon. Raises `Unreachable`, which says what to do."""
+    try:
+        if address.path:
+            plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            plain.connect(address.path)
+            return plain
+        return _dial_tls(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        advice = ADVICE.get(error.errno or 0, "") if address.path else ""
+        raise Unreachable(
+            f"cannot connect to the Heft daemon at {address}: {reason}"
+            + (f". {advice}" if advice else "")
+        ) from error
+
+
+def _dial_tls(address: Address) -> socket.socket:
+    import ssl
+
+    context = ssl.create_default_context(cafile=address.authority)
+    context.load_cert_chain(address.certificate, address.key)
+    plain = socket.create_connection((address.host, address.port))
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(plain, server_hostname=address.host)
+
+
+class Connection:
+    """A connection to the daemon; one request at a time."""
+
+    def __init__(self, peer: socket.socket, name: str) -> None:
+        self.socket = peer
+        self._name = name
+        self._received = bytearray()
+
+    # Sending
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] = b"",
+    ) -> None:
+        """Send a request. A body that is not bytes goes out in chunks, as it comes.
+
+        A daemon that stops to read is no error here: its answer says why.
+        """
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._name}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if not isinstance(body, bytes):
+            lines.append("Transfer-Encoding: chunked")
+        elif body or method == "POST":
+            lines.append(f"Content-Length: {len(body)}")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        try:
+            if isinstance(body, bytes):
+                self.socket.sendall(head + body)
+            else:
+                self.socket.sendall(head)
+                self._send_chunks(body)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _send_chunks(self, blocks: Iterable[bytes]) -> None:
+        for block in blocks:
+            if block:
+                self.socket.sendall(b"%x\r\n%b\r\n" % (len(block), block))
+        self.socket.sendall(b"0\r\n\r\n")
+
+    # Receiving
+
+    def answer(self, *, to_head: bool = False) -> Answer:
+        """Read the head of the answer."""
+        words = self._line().split(None, 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
+            raise Unreachable("what answers is no Heft daemon: its answer is not HTTP")
+        headers: dict[str, str] = {}
+        while line := self._line():
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+            if len(headers) > MOST_HEADERS:
+                raise Unreachable("the daemon's answer has too many headers")
+        return Answer(self, int(words[1]), headers, empty=to_head)
+
+    def _line(self) -> str:
+        while (end := self._received.find(b"\n")) < 0:
+            if len(self._received) > LONGEST_LINE:
+                raise Unreachable("a line of the daemon's answer is too long")
+            if not self._fill():
+                raise self._lost()
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line.rstrip(b"\r").decode("latin-1")
+
+    def some(self, most: int = BLOCK) -> bytes:
+        """Give what has come, at most so many bytes; wait if nothing has. Empty at the end."""
+        if not self._received and not self._fill():
+            return b""
+        taken = bytes(self._received[:most])
+        del self._received[:most]
+        return taken
+
+    @property
+    def holds(self) -> bool:
+        """Say whether there is something to read already, that the kernel knows nothing of."""
+        if self._received:
+            return True
+        pending = getattr(self.socket, "pending", None)
+        return bool(pending and pending())
+
+    def _fill(self) -> bool:
+        try:
+            block = self.socket.recv(BLOCK)
+        except OSError as error:
+            raise self._judged(error) from error
+        self._received += block
+        return bool(block)
+
+    def _lost(self, error: OSError | None = None) -> Unreachable:
+        why = f": {error.strerror or error}" if error else " before it had answered"
+        return Unreachable(f"lost the connection to the Heft daemon{why}")
+
+    def _judged(self, error: OSError) -> Exception:
+        """Give what an error means: not now, or never again."""
+        if isinstance(error, BlockingIOError) or type(error).__name__ in TLS_NOT_NOW:
+            return BlockingIOError()
+        return self._lost(error)
+
+    # The stream that an upgraded connection is
+
+    def give(self, data: bytes | bytearray) -> int:
+        """Send what can be sent now; give how many bytes that was.
+
+        Raises `BlockingIOError` where it is none, and `Unreachable` where it never will be.
+        """
+        try:
+            return self.socket.send(data)
+        except OSError as error:
+            raise self._judged(error) from error
+
+    def end_output(self) -> None:
+        """Let the daemon see the end of what is sent; what it sends still comes."""
+        unwrap = getattr(self.socket, "unwrap", None)
+        try:
+            if unwrap is None:
+                self.socket.shutdown(socket.SHUT_WR)
+            else:
+                unwrap()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN and type(error).__name__ not in TLS_NOT_NOW:
+                raise self._lost(error) from error
+
+    def is_idle(self) -> bool:
+        """Say whether a next request can be sent: the daemon has not closed its side."""
+        if self._received:
+            return False
+        try:
+            self.socket.setblocking(False)
+            self.socket.recv(1)
+        except OSError as error:
+            return isinstance(self._judged(error), BlockingIOError)
+        else:
+            return False
+        finally:
+            self.socket.setblocking(True)
+
+    def close(self) -> None:
+        """End it."""
+        self.socket.close()
+
+
+class Answer:
+    """An answer's status and headers, whose body is still to be read, once."""
+
+    def __init__(
+        self, connection: Connection, status: int, headers: dict[str, str], *, empty: bool
+    ) -> None:
+        self.connection = connection
+        self.status = status
+        self.headers = headers
+        self._empty = empty or status in (204, 304) or status < 200
+        self.done = self._empty
+        """Whether all of it is read, and the connection free for a next request."""
+
+    @property
+    def keeps(self) -> bool:
+        """Say whether the connection lives on when the body is read."""
+        lasts = "content-length" in self.headers or "transfer-encoding" in self.headers
+        closes = self.headers.get("connection", "").lower() == "close"
+        return (lasts or self._empty) and not closes and self.status != 101
+
+    def blocks(self) -> Iterator[bytes]:
+        """Give the body as it comes. Raises `Unreachable` if it is broken off."""
+        if self._empty:
+            return
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            yield from self._chunks()
+        elif "content-length" in self.headers:
+            yield from self._exactly(int(self.headers["content-length"]))
+        else:
+            while block := self.connection.some():
+                yield block
+        self.done = True
+
+    def _exactly(self, size: int) -> Iterator[bytes]:
+        while size:
+            block = self.connection.some(min(size, BLOCK))
+            if not block:
+                raise Unreachable("the Heft daemon broke its answer off")
+            size -= len(block)
+            yield block
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.connection._line().partition(";")[0] or "0", 16):
+            yield from self._exactly(size)
+            self.connection._line()
+        while self.connection._line():
+            pass
+
+    def read(self) -> bytes:
+        """Give the whole body."""
+        return b"".join(self.blocks())
+
+    def lines(self) -> Iterator[bytes]:
+        """Give the body's lines as they come, without their ends."""
+        rest = b""
+        for block in self.blocks():
+            *whole, rest = (rest + block).split(b"\n")
+            yield from (line.rstrip(b"\r") for line in whole if line.strip())
+        if rest.strip():
+            yield rest
+
+
+def file_blocks(descriptor: int) -> Iterator[bytes]:
+    """Give a file's content, for a body."""
+    while block := os.read(descriptor, BLOCK * 4):
+        yield block

@@ -1,0 +1,116 @@
+"""The content store: immutable files under the digest of what is in them.
+
+A blob is written elsewhere, hashed on the way, brought to the disk, and renamed into its place.
+Whatever is read is hashed again: a damaged blob is an error, and never content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from heft.errors import HostError, NoSpace, NotFound
+from heft.images.reference import is_digest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+BLOCK = 1 << 20
+_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class Blobs:
+    """Files ROOT/sha256/HEX; `place` is a directory on the same disk for what is being written."""
+
+    def __init__(self, root: Path, place: Path) -> None:
+        self._directory = root / "sha256"
+        self._place = place
+
+    def start(self) -> None:
+        """Make the directory."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Give where a blob is, or would be."""
+        assert is_digest(digest), digest
+        return self._directory / digest.removeprefix("sha256:")
+
+    def size(self, digest: str) -> int:
+        """Give its bytes. Raises `NotFound`."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"blob {digest} is missing from the store") from None
+
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"sha256:{entry.name}" for entry in self._directory.iterdir())
+
+    def adopt(self, file: Path, digest: str) -> None:
+        """Take over a file that has this digest and is on the disk."""
+        with _translated(f"store blob {digest}"):
+            file.rename(self.path(digest))
+
+    async def add(self, content: bytes) -> str:
+        """Store a small blob; give its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if digest not in self:
+            await asyncio.to_thread(self._write, content, digest)
+        return digest
+
+    def _write(self, content: bytes, digest: str) -> None:
+        file = self._place / secrets.token_hex(8)
+        with _translated(f"store blob {digest}"):
+            with file.open("xb") as target:
+                target.write(content)
+                target.flush()
+                os.fsync(target.fileno())
+            self.adopt(file, digest)
+
+    async def read(self, digest: str, limit: int) -> bytes:
+        """Give the content of a blob of at most `limit` bytes, checked.
+
+        Raises `NotFound`, and `HostError` if it is damaged or too large.
+        """
+        if self.size(digest) > limit:
+            raise HostError(f"blob {digest} is larger than {limit} bytes")
+        content = b""
+        async for block in self.blocks(digest):
+            content += block
+        return content
+
+    async def blocks(self, digest: str) -> AsyncIterator[bytes]:
+        """Give the content in blocks; `NotFound`, or at the end `HostError` if it is damaged."""
+        self.size(digest)
+        hashed = hashlib.sha256()
+        with self.path(digest).open("rb", buffering=0) as file:
+            while block := await asyncio.to_thread(file.read, BLOCK):
+                await asyncio.to_thread(hashed.update, block)
+                yield block
+        if f"sha256:{hashed.hexdigest()}" != digest:
+            raise HostError(
+                f"blob {digest} is damaged on the disk",
+                hint="remove the image, and import or load it again",
+            )
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob; no harm if there is none."""
+        with _translated(f"remove blob {digest}"):
+            self.path(digest).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = NoSpace if error.errno in _SPACE else HostError
+        raise kind(f"cannot {what}: {error.strerror}") from error

@@ -1,0 +1,141 @@
+"""Images: found by name, made, named, removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from heft.errors import InvalidArgument, NotFound
+from heft.images import importing, removal
+from heft.images.history import history
+from heft.images.importing import Progress
+from heft.images.reference import Reference, id_prefix, is_digest
+from heft.images.removal import ImageUser, Removed
+from heft.images.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from heft.host.trash import Trash
+    from heft.model.image import Image
+    from heft.store.database import Database
+
+__all__ = ["ImageUser", "Images", "Progress", "Removed"]
+
+
+class Images:
+    """All images. A reference is a name (`latest` unless it has a tag), an id, or its beginning."""
+
+    def __init__(
+        self,
+        root: Path,
+        database: Database,
+        publish: Callable[[str, str, dict[str, str]], None],
+        trash: Trash,
+    ) -> None:
+        self._store = Store(root, database, publish, trash)
+
+    async def start(self) -> None:
+        """Drop what an earlier daemon left half made."""
+        self._store.start()
+
+    # Looking
+
+    def resolve(self, reference: str) -> Image:
+        """Find an image. Raises `NotFound`, and `InvalidArgument` for what can name none."""
+        images = self._store.images
+        if is_digest(digest := reference if ":" in reference else f"sha256:{reference}"):
+            if digest not in images:
+                raise NotFound(f"No such image: {reference}")
+            return images[digest]
+        name = Reference.parse(reference).with_default_tag()
+        if (known := self._store.names.get(str(name))) is not None:
+            return images[known]
+        prefix = id_prefix(reference)
+        found = [each for each in images if prefix and each.startswith(f"sha256:{prefix}")]
+        if len(found) > 1:
+            raise InvalidArgument(
+                f"image id {reference} is ambiguous", hint=f"{len(found)} ids begin so"
+            )
+        if not found:
+            raise NotFound(f"No such image: {name.familiar()}")
+        return images[found[0]]
+
+    def list(self) -> tuple[Image, ...]:
+        """Give all images, the newest first."""
+        images = self._store.images.values()
+        return tuple(sorted(images, key=lambda image: (image.created, image.id), reverse=True))
+
+    def tags(self, image_id: str) -> tuple[str, ...]:
+        """Give an image's names with a tag, as Docker shows them."""
+        names = map(Reference.parse, self._store.references(image_id))
+        return tuple(name.familiar() for name in names if name.tag and not name.digest)
+
+    def digests(self, image_id: str) -> tuple[str, ...]:
+        """Give an image's names with a digest, as Docker shows them."""
+        names = map(Reference.parse, self._store.references(image_id))
+        return tuple(name.familiar() for name in names if name.digest)
+
+    def layer_paths(self, diff_ids: Sequence[str]) -> tuple[Path, ...]:
+        """Give the directories of layers, from the lowest up. Raises `NotFound`."""
+        return self._store.layers.paths(diff_ids)
+
+    def history(self, image: Image) -> Sequence[dict[str, Any]]:
+        """Give how an image came to be, the newest step first, as Docker's API shows it."""
+        return history(image, self._store.layers, self.tags(image.id))
+
+    # Making
+
+    async def import_tar(
+        self,
+        source: AsyncIterator[bytes],
+        *,
+        reference: str = "",
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+        progress: Progress,
+    ) -> Image:
+        """Make an image of one layer of a tar, compressed or not.
+
+        Raises `InvalidArgument` for a bad reference, change, platform or tar; `NoSpace`.
+        """
+        return await importing.import_tar(
+            self._store,
+            source,
+            reference=reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            progress=progress,
+        )
+
+    # Names and removal
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image one more name; another image loses it. Raises `NotFound`."""
+        image = self.resolve(source)
+        name = Reference.parse(target)
+        if name.digest:
+            raise InvalidArgument("refusing to create a tag with a digest reference")
+        name = name.with_default_tag()
+        self._store.record(image, [name])
+        self._store.publish("tag", image, name.familiar())
+
+    def remove(
+        self,
+        reference: str,
+        *,
+        force: bool = False,
+        users: Sequence[ImageUser] = (),
+        prune_parents: bool = True,  # noqa: ARG002 - images here have no parents of their own
+    ) -> tuple[Removed, ...]:
+        """Remove a name, or an image with its last one. Raises `NotFound` and `Conflict`."""
+        image = self.resolve(reference)
+        return removal.remove(self._store, image, reference, force=force, users=users)
+
+    def prune(
+        self, *, keep: Callable[[Image], bool], in_use: frozenset[str]
+    ) -> tuple[tuple[Removed, ...], int]:
+        """Remove the images that no machine uses and `keep` does not want; give bytes freed too."""
+        return removal.prune(self._store, keep=keep, in_use=in_use)

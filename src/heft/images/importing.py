@@ -1,0 +1,99 @@
+"""`import`: a tar of a root file system becomes an image of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from heft.errors import InvalidArgument
+from heft.faults import reach
+from heft.images import configs
+from heft.images.changes import apply_changes
+from heft.images.reference import Reference
+from heft.model.config import Config
+from heft.model.image import History, Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heft.images.compression import Compression
+    from heft.images.piping import Source
+    from heft.images.store import Hold, Store
+    from heft.model.image import Image
+
+Progress = Callable[[str, str, int, int], None]
+"""Told how far something is: part, status, bytes done, bytes in all (0: unknown)."""
+
+
+def name_for(reference: str) -> tuple[Reference, ...]:
+    """Give the name that a new image gets, if any. Raises `InvalidArgument`."""
+    if not reference:
+        return ()
+    name = Reference.parse(reference)
+    if name.digest:
+        raise InvalidArgument("cannot import digest reference")
+    return (name.with_default_tag(),)
+
+
+async def import_tar(
+    store: Store,
+    source: Source,
+    *,
+    reference: str,
+    changes: Sequence[str],
+    message: str,
+    platform: str,
+    progress: Progress,
+    created: str = "",
+) -> Image:
+    """Make an image; everything that was asked for is checked before the first byte is read."""
+    names = name_for(reference)
+    config = apply_changes(Config(), changes)
+    configs.platform_parts(platform)
+    comment = message or "Imported from -"
+    with store.hold() as hold:
+        layer, size = await add_layer(store, hold, source, (), progress)
+        history = History(created=created or configs.now(), comment=comment)
+        content = configs.new(
+            config,
+            diff_ids=[layer.diff_id],
+            platform=platform,
+            history=[history],
+            created=history.created,
+        )
+        encoded = configs.encode(content)
+        image_id = await store.blobs.add(encoded)
+        hold.blob(image_id)
+        reach("import.config")
+        image = store.record(content.image(image_id, [layer], size), names)
+        reach("import.recorded")
+    for name in names:
+        store.publish("tag", image, name.familiar())
+    store.publish("import", image)
+    return image
+
+
+async def add_layer(
+    store: Store, hold: Hold, source: Source, below: Sequence[str], progress: Progress
+) -> tuple[Layer, int]:
+    """Make layer and blob of a tar that comes in; give it, and the bytes of its files."""
+    with store.layers.workplace() as place:
+        kept = place / "blob"
+        applied = await store.layers.apply(
+            source, below, place, lambda done: progress("", "Importing", done, 0), keep=kept
+        )
+        hold.blob(applied.digest)
+        store.blobs.adopt(kept, applied.digest)
+        reach("import.blob")
+        hold.layer(applied.record.chain)
+        record = store.layers.take_over(applied)
+        reach("import.layer")
+    return layer_of(record.diff_id, applied.digest, applied.size, applied.compression), record.size
+
+
+def layer_of(diff_id: str, digest: str, size: int, compression: Compression) -> Layer:
+    """Describe a layer as an image has it."""
+    suffix = f"+{compression}" if compression else ""
+    return Layer(
+        diff_id=diff_id, digest=digest, size=size, media_type=f"{configs.LAYER_TYPE}{suffix}"
+    )

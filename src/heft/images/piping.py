@@ -1,0 +1,115 @@
+"""Bytes into a child process: the daemon only passes them on, and never waits for the child."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from heft.host.processes import reap, spawn
+from heft.images import verdict
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+Source = AsyncIterator[bytes] | Path
+"""What to take in: a stream, or a file that is all there."""
+
+PIPE_SIZE = 1 << 20
+"""Bytes on their way (pipe(7); what a user without privileges may have)."""
+
+
+async def run_child(
+    module: str,
+    *arguments: str,
+    source: Source,
+    what: str,
+    told: Callable[[int], None],
+) -> dict[str, Any]:
+    """Run `python -m MODULE` on bytes; give its verdict's result.
+
+    `told` is called with the bytes passed on so far. Raises what the verdict says, with `what` in
+    front. However this ends, the child has ended.
+    """
+    command = [sys.executable, "-I", "-X", "utf8", "-m", module, *arguments]
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(tempfile.TemporaryFile())
+        if isinstance(source, Path):
+            file = stack.enter_context(source.open("rb"))
+            child = spawn(command, stdin=file.fileno(), stdout=output.fileno())
+            await reap(child)
+        else:
+            await _pipe(command, source, output, told)
+        output.seek(0)
+        return verdict.read(output.read(), what)
+
+
+async def _pipe(
+    command: list[str],
+    source: AsyncIterator[bytes],
+    output: IO[bytes],
+    told: Callable[[int], None],
+) -> None:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(PermissionError):
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        child = spawn(command, stdin=reading, stdout=output.fileno())
+    except BaseException:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
+    try:
+        await _feed(source, writing, told)
+    except BaseException:
+        # Killed first: an end of file could pass for the end of the stream.
+        child.kill()
+        raise
+    finally:
+        os.close(writing)
+        await _end(child)
+
+
+async def _end(child: subprocess.Popen[bytes]) -> None:
+    """Wait for the child; cancelled, it is killed, and gone when this returns."""
+    await reap(child)
+
+
+async def _feed(source: AsyncIterator[bytes], descriptor: int, told: Callable[[int], None]) -> None:
+    os.set_blocking(descriptor, False)
+    passed = 0
+    try:
+        async for block in source:
+            left = memoryview(block)
+            while left:
+                try:
+                    left = left[os.write(descriptor, left) :]
+                except BlockingIOError:
+                    await _writable(descriptor)
+            passed += len(block)
+            told(passed)
+    except BrokenPipeError:
+        return  # the child has ended, and will say why
+
+
+async def _writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def ready() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    loop.add_writer(descriptor, ready)
+    try:
+        await future
+    finally:
+        loop.remove_writer(descriptor)

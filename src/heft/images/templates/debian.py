@@ -1,0 +1,130 @@
+"""Debian from its packages, made with mmdebstrap (manpage mmdebstrap(1)) from the host's archives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heft.errors import InvalidArgument, NotSupported
+from heft.images.templates import sources
+from heft.images.templates.base import Built, Option
+from heft.images.templates.tool import tar_of
+
+if TYPE_CHECKING:
+    from heft.images.templates.base import Choices, Report
+
+APT = Path("/etc/apt")
+OS_RELEASE = Path("/etc/os-release")
+VARIANTS = ("essential", "apt", "required", "minbase", "buildd", "important", "standard")
+
+_RELEASE = re.compile(r"[a-z][a-z0-9.-]*")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+~:-]+)?")
+_MIRROR = re.compile(r"(?:https?|ftp|file|copy|mirror)[:+][^\s\[\]]+")
+_HIDDEN = re.compile(r"W: |I: (?:removing|automatically|chroot|using|finding|success)")
+_HOOKS = (
+    # mmdebstrap copies the host's; machines get their own.
+    ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf"'
+    ' "$1/etc/hostname"',
+)
+
+
+class Debian:
+    """Makes `debian:RELEASE`."""
+
+    summary = "Debian from its packages, by mmdebstrap, from the archives that this host uses"
+    options = (
+        Option("release", "the release's code name (default: this host's)", positional=True),
+        Option("variant", f"the package set: {', '.join(VARIANTS)} (default: minbase)"),
+        Option("include", "packages to add, separated by commas", many=True),
+        Option("mirror", "an archive to use in place of the host's", many=True),
+    )
+
+    async def build(self, choices: Choices, workplace: Path, report: Report) -> Built:
+        """Start mmdebstrap; the packages are fetched while the tar is waited for."""
+        if shutil.which("mmdebstrap") is None:
+            raise NotSupported("mmdebstrap is not installed", hint="apt install mmdebstrap")
+        host = await asyncio.to_thread(_os_release)
+        release = choices.text("release", host.get("VERSION_CODENAME", ""))
+        archives = await asyncio.to_thread(_archives, choices, host, release)
+        variant = choices.text("variant", "minbase")
+        packages = choices.texts("include")
+        _check(release, variant, packages)
+        report(f"Making Debian {release} ({variant})")
+
+        def line(text: str) -> None:
+            if text.startswith("I: ") and not _HIDDEN.match(text):
+                report(text[3].upper() + text[4:])
+
+        tar = tar_of(
+            _command(release, variant, packages),
+            stdin=archives.encode(),
+            directory=workplace,
+            environment={**os.environ, "TMPDIR": str(workplace)},
+            line=line,
+        )
+        return Built(
+            tar=tar,
+            changes=('CMD ["bash"]',),
+            names=(f"debian:{release}", "debian:latest"),
+            comment=f"heft bootstrap debian {release}, variant {variant}",
+        )
+
+
+def _command(release: str, variant: str, packages: tuple[str, ...]) -> tuple[str, ...]:
+    included = (f"--include={','.join(packages)}",) if packages else ()
+    hooks = tuple(f"--customize-hook={hook}" for hook in _HOOKS)
+    return (
+        "mmdebstrap",
+        "--mode=root",
+        "--format=tar",
+        f"--variant={variant}",
+        *included,
+        *hooks,
+        release,
+        "-",
+        "-",
+    )
+
+
+def _check(release: str, variant: str, packages: tuple[str, ...]) -> None:
+    if not _RELEASE.fullmatch(release):
+        raise InvalidArgument(f"invalid release {release!r}", hint="give a code name: bookworm")
+    if variant not in VARIANTS:
+        raise InvalidArgument(
+            f"unknown variant {variant!r}", hint=f"there are: {', '.join(VARIANTS)}"
+        )
+    for package in packages:
+        if not _PACKAGE.fullmatch(package):
+            raise InvalidArgument(f"invalid name of a package: {package!r}")
+
+
+def _os_release() -> dict[str, str]:
+    """Read what this host is (os-release(5))."""
+    lines = OS_RELEASE.read_text().splitlines()
+    pairs = (line.partition("=") for line in lines if "=" in line)
+    return {name: value.strip("\"'") for name, _, value in pairs}
+
+
+def _archives(choices: Choices, host: dict[str, str], release: str) -> str:
+    """Give the sources.list that the packages come from, and that the image will have."""
+    if mirrors := choices.texts("mirror"):
+        for mirror in mirrors:
+            if not _MIRROR.fullmatch(mirror):
+                raise InvalidArgument(f"invalid mirror {mirror!r}: an address is needed")
+        return "".join(f"deb {mirror} {release} main\n" for mirror in mirrors)
+    if host.get("ID") != "debian":
+        raise NotSupported(
+            f"this host is {host.get('ID', 'unknown')}, and has no archives of Debian",
+            hint="name one with --mirror, and a release",
+        )
+    found = sources.for_release(sources.of_host(APT), host.get("VERSION_CODENAME", ""), release)
+    if not found:
+        raise NotSupported(
+            f"the apt sources of this host have no archive of {host.get('PRETTY_NAME', 'Debian')}",
+            hint="name one with --mirror",
+        )
+    return "".join(f"{source.line()}\n" for source in found)
