@@ -62,7 +62,16 @@ def _field(field: inspect.Field) -> Callable[[Any], Any]:
     tidy = _plan(field.type)
     if field.encode_name in STRING_OR_LIST:
         return lambda value: [value] if isinstance(value, str) else tidy(value)
+    if isinstance(field.type, inspect.IntType):
+        return lambda value: _number(field.encode_name, value)
     return tidy
+
+
+def _number(name: str, value: Any) -> Any:
+    """Refuse what Go's int64 does not hold: neither the store nor the kernel could."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise InvalidArgument(f"invalid request body: {name}: {value} is out of range")
+    return value
 
 
 def _same(value: Any) -> Any:

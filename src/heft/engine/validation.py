@@ -23,6 +23,8 @@ ULIMITS = frozenset(
         "sigpending stack"
     ).split()
 )
+IPC_SYSCTLS = frozenset({"kernel.sem"})
+"""Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*` and `fs.mqueue.*` (ipc_namespaces(7))."""
 LOG_TYPES = frozenset({"", "json-file", "local", "none"})
 LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode"})
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -37,6 +39,7 @@ def check(config: Config, host: HostConfig) -> tuple[str, ...]:
     _check_modes(host)
     _check_cpu(host)
     _check_ulimits(host)
+    _check_sysctls(host)
     log_limits(host)
     requested_ports(config.exposed_ports, host.port_bindings, host.publish_all_ports)
     return _check_memory(host)
@@ -182,6 +185,20 @@ def _check_ulimits(host: HostConfig) -> None:
                 f"ulimit soft limit must be less than or equal to hard limit:"
                 f" {limit.soft} > {limit.hard}"
             )
+
+
+def _check_sysctls(host: HostConfig) -> None:
+    """Let only those through that are a namespace's own, and only where the machine has its own."""
+    for name in host.sysctls:
+        of_ipc = name in IPC_SYSCTLS or name.startswith(("kernel.shm", "kernel.msg", "fs.mqueue."))
+        if of_ipc and host.ipc_mode != "host":
+            continue
+        if name.startswith("net.") and host.network_mode != "host":
+            continue
+        raise InvalidArgument(
+            f'invalid sysctl: "{name}" is not in a separate kernel namespace',
+            hint="the machine would change the host's own",
+        )
 
 
 def log_limits(host: HostConfig) -> tuple[int, int]:

@@ -97,6 +97,7 @@ def row(
         "Ports": ports(machine),
         "Labels": machine.config.labels,
         "State": state_name(machine),
+        "Weight": machine.weight,
         "Status": status(machine, now),
         "HostConfig": {"NetworkMode": machine.host_config.network_mode},
         "NetworkSettings": {"Networks": networks(machine, network_ids)},

@@ -9,6 +9,7 @@ import msgspec
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
 from heft.errors import InvalidArgument
+from heft.images.templates import registry
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -43,7 +44,7 @@ async def weights(call: Call) -> web.StreamResponse:
 
 async def templates(call: Call) -> web.StreamResponse:
     """List what images can be bootstrapped from."""
-    return call.json([])
+    return call.json(registry.listing())
 
 
 async def bootstrap(call: Call) -> web.StreamResponse:
