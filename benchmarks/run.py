@@ -14,12 +14,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.harness.isolation import isolate
-
 from benchmarks import crowd, engines, facts, report, starts
 from benchmarks.engines import IMAGE, Engine, docker_client, plain
 from benchmarks.measure import Case, Sample, command, interleaved
 from benchmarks.rows import Results
+from tests.harness.isolation import isolate
 
 ROUNDS = 40
 IMPORT_ROUNDS = 5

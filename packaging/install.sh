@@ -22,13 +22,11 @@ trap 'rm -rf "$copy"' EXIT
 cp -a "$sources/pyproject.toml" "$sources/README.md" "$copy"
 mkdir "$copy/src"
 cp -a "$sources/src/heft" "$copy/src"
+# pip replaces what has another version: each state of the sources gets one of its own.
+build=$(printf %.12s "$now")
+sed -i "s/^version = \"\(.*\)\"/version = \"\1+$build\"/" "$copy/pyproject.toml"
 PIP_CONSTRAINT=$packaging/constraints.txt "$prefix/bin/python" -m pip install \
-    --quiet --disable-pip-version-check --no-input --root-user-action=ignore \
-    --upgrade --upgrade-strategy only-if-needed "$copy"
-# The version stays the same while Heft is being written, so pip alone would not replace it.
-PIP_CONSTRAINT=$packaging/constraints.txt "$prefix/bin/python" -m pip install \
-    --quiet --disable-pip-version-check --no-input --root-user-action=ignore \
-    --force-reinstall --no-deps "$copy"
+    --quiet --disable-pip-version-check --no-input --root-user-action=ignore "$copy"
 for command in heft heftd; do
     ln -sfn "$prefix/bin/$command" "$commands/$command"
 done

@@ -1,1 +1,38 @@
 #!/bin/sh
+# show.sh: make a Debian image if there is none, run it, and show what happened and how long it took.
+set -eu
+. "$(dirname -- "$0")/places.sh"
+export HEFT_HOST="unix://$socket"
+
+heft() {
+    "$prefix/bin/heft" "$@"
+}
+
+# timed WORD...: show a heft command as it would be typed, run it, and say how long it took.
+timed() {
+    shown=
+    for word in "$@"; do
+        case $word in
+        *[!A-Za-z0-9_./:=-]*) shown="$shown '$word'" ;;
+        *) shown="$shown $word" ;;
+        esac
+    done
+    printf '\n$ heft%s\n' "$shown"
+    begin=$(date +%s%N)
+    heft "$@"
+    printf '[%d ms]\n' $((($(date +%s%N) - begin) / 1000000))
+}
+
+if ! heft image inspect debian >/dev/null 2>&1; then
+    say "making a Debian image from the distribution's packages (this takes a minute, once)"
+    timed bootstrap debian
+fi
+timed images debian
+# shellcheck disable=SC2016  # it is the machine's shell that is to put in what they stand for
+timed run --rm debian sh -c 'echo "Debian $(cat /etc/debian_version) on $(hostname): process $$"'
+timed run --rm --memory 64m --cpus 0.5 --network none debian true
+timed weights
+if [ -n "${SUDO_USER:-}" ]; then
+    printf '\nTo use heft without sudo (and be as powerful as root): usermod -aG heft %s\n' \
+        "$SUDO_USER"
+fi

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import leaks
+from tests.harness.client import PROGRAMS, Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 
@@ -15,7 +16,8 @@ def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Give a daemon with one image."""
     before = leaks.look()
     daemon = Daemon(tmp_path_factory.mktemp("daemon")).start()
-    answer = daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+    path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
+    answer = daemon.request("POST", path, busybox_tar())
     assert answer.status == 200, answer.body
     yield daemon
     daemon.clean_up()
@@ -37,6 +39,12 @@ def daemon(module_daemon: Daemon) -> Iterator[Daemon]:
     assert not (left := leaks.settle(before)), f"left behind: {left}"
     assert list((module_daemon.data / "machines").iterdir()) == []
     assert list((module_daemon.run / "machines").glob("*")) == []
+
+
+@pytest.fixture(params=PROGRAMS)
+def client(request: pytest.FixtureRequest, daemon: Daemon) -> Client:
+    """Give each program that speaks to the daemon."""
+    return Client(request.param, daemon)
 
 
 def _names(daemon: Daemon) -> set[str]:

@@ -143,34 +143,6 @@ class Daemon:
         finally:
             connection.close()
 
-    def docker(
-        self, *arguments: str | Path, check: bool = True, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the real `docker` command against it."""
-        return self._client("docker", *arguments, check=check, **options)
-
-    def heft(
-        self, *arguments: str | Path, check: bool = True, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the `heft` command against it."""
-        command = Path(sys.executable).with_name("heft")
-        return self._client(str(command), *arguments, check=check, **options)
-
-    def _client(
-        self, command: str, *arguments: str | Path, check: bool, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [command, *arguments],
-            capture_output=True,
-            text=True,
-            env=self.environment,
-            timeout=options.pop("timeout", 60),
-            check=False,
-            **options,
-        )
-        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-        return done
-
     def clean_up(self) -> None:
         """Remove all machines, end the daemon, and take its networks down."""
         if self.process is not None and self.process.poll() is not None:

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from heft.layout import Layout
 from tests.harness.isolation import CGROUP_PARENT
@@ -91,14 +93,23 @@ def test_every_pinned_python_package_is_documented():
         assert f"`{name}`" in documented, f"{name} is not in docs/dependencies.md"
 
 
-def test_what_is_installed_is_what_is_pinned():
-    """In the environment of the tests, which is made as the installation's is."""
-    pinned = pins()
-    for distribution in metadata.distributions():
-        name = normal(distribution.metadata["Name"])
-        if name in ("heft", "pip", "setuptools", "wheel"):
-            continue
-        assert pinned.get(name) == distribution.version, f"{name} {distribution.version}"
+def wanted_by(name: str, extra: str = "") -> Iterator[Requirement]:
+    for line in metadata.requires(name) or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield requirement
+
+
+def test_all_that_is_brought_along_is_pinned_and_installed_so():
+    pinned, seen = pins(), set[str]()
+    waiting = [*wanted_by("heft"), *wanted_by("heft", "test")]
+    while waiting:
+        name = normal(waiting.pop().name)
+        if name not in seen:
+            seen.add(name)
+            assert metadata.version(name) == pinned.get(name), f"{name} is not pinned so"
+            waiting += wanted_by(name)
+    assert seen == set(pinned), f"pinned and not needed: {set(pinned) - seen}"
 
 
 def test_nothing_is_installed_where_nothing_is_missing():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 
@@ -55,7 +56,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def logged(daemon: Daemon, name: str) -> str:
-    return daemon.docker("logs", name).stdout
+    return Client("docker", daemon)("logs", name).stdout
 
 
 def test_machines_run_on_and_logs_go_on(daemon: Daemon) -> None:
@@ -70,7 +71,7 @@ def test_machines_run_on_and_logs_go_on(daemon: Daemon) -> None:
     lines = [int(line) for line in logged(daemon, "counter").split()]
     assert lines == list(range(len(lines)))
     assert len(lines) > 20
-    assert daemon.docker("exec", "counter", "echo", "still").stdout == "still\n"
+    assert Client("docker", daemon)("exec", "counter", "echo", "still").stdout == "still\n"
 
 
 def test_what_ends_while_no_daemon_is_there(daemon: Daemon) -> None:
@@ -99,8 +100,8 @@ def test_published_ports_and_names_survive(daemon: Daemon) -> None:
     run(daemon, "server", script, NetworkMode="bridge", PortBindings=ports)
     daemon.restart()
     asked = "for i in 1 2 3 4 5 6 7 8 9; do nc server 80 && break; sleep 0.2; done"
-    assert "answer" in daemon.docker("run", "--rm", BUSYBOX, "sh", "-c", asked).stdout
-    taken = daemon.docker("run", "-d", "-p", "8091:80", BUSYBOX, "true", check=False)
+    assert "answer" in Client("docker", daemon)("run", "--rm", BUSYBOX, "sh", "-c", asked).stdout
+    taken = Client("docker", daemon)("run", "-d", "-p", "8091:80", BUSYBOX, "true", check=False)
     assert "port is already allocated" in taken.stderr
 
 

@@ -54,7 +54,7 @@ class Client:
         self.address = address
         self._idle: Connection | None = None
 
-    def open(
+    def begin(
         self,
         method: str,
         place: str,
@@ -63,11 +63,10 @@ class Client:
         body: Any = None,
         stream: Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Send a request, and give its answer, whose body the caller reads.
+    ) -> Asked:
+        """Send a request, and leave its answer for later.
 
-        `body` goes as JSON, `stream` as it is. Paths of Docker's API get their version. Raises
-        `Refusal` for an answer that is an error, with what the daemon says.
+        `body` goes as JSON, `stream` as it is. Paths of Docker's API get their version.
         """
         connection = self._connection()
         sent: bytes | Iterable[bytes] = b""
@@ -80,10 +79,24 @@ class Client:
         target = place if place.startswith("/heft/") else VERSION + place
         target += query(parameters or {})
         connection.send(method, target, {"User-Agent": "heft", **types, **(headers or {})}, sent)
-        answer = connection.answer(to_head=method == "HEAD")
-        if answer.status >= 400:
-            raise Refusal(_message(answer.status, self._finish(answer)), answer.status)
-        return answer
+        return Asked(self, connection)
+
+    def open(
+        self,
+        method: str,
+        place: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        body: Any = None,
+        stream: Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request, and give its answer, whose body the caller reads. As `begin` otherwise.
+
+        Raises `Refusal` for an answer that is an error, with what the daemon says.
+        """
+        asked = self.begin(method, place, parameters, body=body, stream=stream, headers=headers)
+        return asked.answer()
 
     def call(
         self,
@@ -94,8 +107,7 @@ class Client:
         body: Any = None,
     ) -> Any:
         """Send a request and give the answer's value; None if it has none."""
-        content = self._finish(self.open(method, place, parameters, body=body))
-        return json.loads(content) if content.strip() else None
+        return self.begin(method, place, parameters, body=body).value()
 
     def get(self, place: str, **parameters: Any) -> Any:
         """Ask for a value."""
@@ -128,7 +140,8 @@ class Client:
             idle.close()
         return Connection(dial(self.address), self.address.host or "heft")
 
-    def _finish(self, answer: Answer) -> bytes:
+    def finish(self, answer: Answer) -> bytes:
+        """Give the answer's body; its connection can then be used again."""
         content = answer.read()
         if answer.keeps and self._idle is None:
             self._idle = answer.connection
@@ -141,6 +154,27 @@ class Client:
         if self._idle is not None:
             self._idle.close()
             self._idle = None
+
+
+class Asked:
+    """A request that is on its way; its answer can be asked for once."""
+
+    def __init__(self, client: Client, connection: Connection) -> None:
+        self._client = client
+        self._connection = connection
+
+    def answer(self) -> Answer:
+        """Wait for the answer's head. Raises `Refusal`."""
+        answer = self._connection.answer()
+        if answer.status >= 400:
+            message = _message(answer.status, self._client.finish(answer))
+            raise Refusal(message, answer.status)
+        return answer
+
+    def value(self) -> Any:
+        """Wait for the answer's value; None if it has none. Raises `Refusal`."""
+        content = self._client.finish(self.answer())
+        return json.loads(content) if content.strip() else None
 
 
 def _message(status: int, content: bytes) -> str:

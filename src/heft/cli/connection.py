@@ -34,9 +34,7 @@ def dial(address: Address) -> socket.socket:
     """Connect to the daemon. Raises `Unreachable`, which says what to do."""
     try:
         if address.path:
-            plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            plain.connect(address.path)
-            return plain
+            return _dial_unix(address.path)
         return _dial_tls(address)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -47,6 +45,16 @@ def dial(address: Address) -> socket.socket:
         ) from error
 
 
+def _dial_unix(path: str) -> socket.socket:
+    plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        plain.connect(path)
+    except OSError:
+        plain.close()
+        raise
+    return plain
+
+
 def _dial_tls(address: Address) -> socket.socket:
     import ssl
 
@@ -54,7 +62,11 @@ def _dial_tls(address: Address) -> socket.socket:
     context.load_cert_chain(address.certificate, address.key)
     plain = socket.create_connection((address.host, address.port))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(plain, server_hostname=address.host)
+    try:
+        return context.wrap_socket(plain, server_hostname=address.host)
+    except OSError:
+        plain.close()
+        raise
 
 
 class Connection:
@@ -104,20 +116,21 @@ class Connection:
 
     # Receiving
 
-    def answer(self, *, to_head: bool = False) -> Answer:
+    def answer(self) -> Answer:
         """Read the head of the answer."""
-        words = self._line().split(None, 2)
+        words = self.line().split(None, 2)
         if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
             raise Unreachable("what answers is no Heft daemon: its answer is not HTTP")
         headers: dict[str, str] = {}
-        while line := self._line():
+        while line := self.line():
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
             if len(headers) > MOST_HEADERS:
                 raise Unreachable("the daemon's answer has too many headers")
-        return Answer(self, int(words[1]), headers, empty=to_head)
+        return Answer(self, int(words[1]), headers)
 
-    def _line(self) -> str:
+    def line(self) -> str:
+        """Give a line of an answer's head."""
         while (end := self._received.find(b"\n")) < 0:
             if len(self._received) > LONGEST_LINE:
                 raise Unreachable("a line of the daemon's answer is too long")
@@ -207,15 +220,11 @@ class Connection:
 class Answer:
     """An answer's status and headers, whose body is still to be read, once."""
 
-    def __init__(
-        self, connection: Connection, status: int, headers: dict[str, str], *, empty: bool
-    ) -> None:
+    def __init__(self, connection: Connection, status: int, headers: dict[str, str]) -> None:
         self.connection = connection
         self.status = status
         self.headers = headers
-        self._empty = empty or status in (204, 304) or status < 200
-        self.done = self._empty
-        """Whether all of it is read, and the connection free for a next request."""
+        self._empty = status in (204, 304) or status < 200
 
     @property
     def keeps(self) -> bool:
@@ -231,11 +240,10 @@ class Answer:
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             yield from self._chunks()
         elif "content-length" in self.headers:
-            yield from self._exactly(int(self.headers["content-length"]))
+            yield from self._exactly(_amount(self.headers["content-length"], 10))
         else:
             while block := self.connection.some():
                 yield block
-        self.done = True
 
     def _exactly(self, size: int) -> Iterator[bytes]:
         while size:
@@ -246,10 +254,10 @@ class Answer:
             yield block
 
     def _chunks(self) -> Iterator[bytes]:
-        while size := int(self.connection._line().partition(";")[0] or "0", 16):
+        while size := _amount(self.connection.line().partition(";")[0], 16):
             yield from self._exactly(size)
-            self.connection._line()
-        while self.connection._line():
+            self.connection.line()
+        while self.connection.line():
             pass
 
     def read(self) -> bytes:
@@ -264,6 +272,17 @@ class Answer:
             yield from (line.rstrip(b"\r") for line in whole if line.strip())
         if rest.strip():
             yield rest
+
+
+def _amount(text: str, base: int) -> int:
+    """Read how many bytes follow. Raises `Unreachable` for what is no such number."""
+    try:
+        amount = int(text.strip(), base)
+    except ValueError:
+        amount = -1
+    if amount < 0:
+        raise Unreachable(f"the length of the daemon's answer cannot be read: {text!r}")
+    return amount
 
 
 def file_blocks(descriptor: int) -> Iterator[bytes]:

@@ -9,6 +9,8 @@ from heft.cli.failures import REFUSED, Failure, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heft.cli.client import Client
     from heft.cli.machine_request import Request
 
@@ -42,11 +44,21 @@ class IdFile:
             raise Failure(f"failed to write the container ID file: {error}", REFUSED) from None
 
 
-def create(client: Client, request: Request, id_file: str) -> str:
-    """Make the machine; give its id. Warnings go to standard error."""
+def create(
+    client: Client,
+    request: Request,
+    id_file: str,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> str:
+    """Make the machine; give its id. Warnings go to standard error.
+
+    `meanwhile` is what can be done while the daemon works.
+    """
     file = IdFile(id_file)
+    asked = client.begin("POST", "/containers/create", request.parameters, body=request.body)
+    meanwhile()
     try:
-        made = client.post("/containers/create", request.body, **request.parameters)
+        made = asked.value()
     except Refusal as refusal:
         if refusal.status == 404 and "o such image" in refusal.message:
             raise Failure(f"{refusal.message} ({NO_IMAGE})", REFUSED) from None

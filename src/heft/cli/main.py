@@ -18,13 +18,25 @@ from heft.cli.program import GLOBAL_FLAGS, PROGRAM, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from heft.cli.command import Command
 
 
-def main() -> int:
-    """Run the command that this process was called as; give the exit status."""
+def main() -> NoReturn:
+    """Run the command that this process was called as, and end with its exit status.
+
+    The interpreter's own clean-up is left out: it takes longer than many a command.
+    """
+    code = outcome(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def outcome(arguments: list[str]) -> int:
+    """Run a command; give the exit status, with all said that is to be said."""
     try:
-        code = run(sys.argv[1:])
+        code = run(arguments)
         sys.stdout.flush()
     except Failure as failure:
         return report(failure)
@@ -34,6 +46,10 @@ def main() -> int:
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        return report(Failure(error.strerror or str(error)))
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else GENERAL
     return code
 
 
@@ -128,4 +144,4 @@ def _help(words: tuple[str, ...]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

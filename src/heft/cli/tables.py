@@ -73,13 +73,13 @@ class Listing:
         sys.stdout.write(self.text(rows, form))
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Give cells in columns; the last of a line has no width."""
+def aligned(lines: Sequence[Sequence[str]], least: int = LEAST_WIDTH) -> str:
+    """Give cells in columns, each at least so wide; the last of a line has no width."""
     widths: list[int] = []
     for cells in lines:
         for number, cell in enumerate(cells[:-1]):
             if number == len(widths):
-                widths.append(LEAST_WIDTH)
+                widths.append(least)
             widths[number] = max(widths[number], len(cell) + PADDING)
     return "".join(
         "".join(f"{cell:{width}}" for cell, width in zip(cells[:-1], widths, strict=False))

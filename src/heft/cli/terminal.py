@@ -30,8 +30,15 @@ def size() -> tuple[int, int]:
     return rows, columns
 
 
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 class Raw:
-    """Within it every key goes to the machine; on the way out the terminal is as it was."""
+    """Within it every key goes to the machine; on the way out the terminal is as it was.
+
+    A signal that ends this process goes that way too: it becomes `SystemExit`.
+    """
 
     def __init__(self, *, wanted: bool) -> None:
         self._wanted = wanted and is_terminal(STDIN)
@@ -40,9 +47,12 @@ class Raw:
     def __enter__(self) -> None:
         if not self._wanted:
             return
+        import signal
         import termios
         import tty
 
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _leave)
         sys.stdout.flush()
         self._before = termios.tcgetattr(STDIN)
         tty.setraw(STDIN, termios.TCSANOW)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from heft.host.trash import Trash
+
 BLOCK = 1 << 20
 _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -28,9 +30,10 @@ _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class Blobs:
     """Files ROOT/sha256/HEX; `place` is a directory on the same disk for what is being written."""
 
-    def __init__(self, root: Path, place: Path) -> None:
+    def __init__(self, root: Path, place: Path, trash: Trash) -> None:
         self._directory = root / "sha256"
         self._place = place
+        self._trash = trash
 
     def start(self) -> None:
         """Make the directory."""
@@ -103,8 +106,7 @@ class Blobs:
 
     def delete(self, digest: str) -> None:
         """Remove a blob; no harm if there is none."""
-        with _translated(f"remove blob {digest}"):
-            self.path(digest).unlink(missing_ok=True)
+        self._trash.throw(self.path(digest))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heft.errors import InvalidArgument, NotFound
-from heft.images import importing, removal
+from heft.images import importing, loading, removal, saving
 from heft.images.history import history
 from heft.images.importing import Progress
 from heft.images.reference import Reference, id_prefix, is_digest
@@ -13,7 +13,7 @@ from heft.images.removal import ImageUser, Removed
 from heft.images.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from heft.host.trash import Trash
@@ -100,15 +100,35 @@ class Images:
 
         Raises `InvalidArgument` for a bad reference, change, platform or tar; `NoSpace`.
         """
-        return await importing.import_tar(
-            self._store,
-            source,
-            reference=reference,
-            changes=changes,
-            message=message,
-            platform=platform,
-            progress=progress,
-        )
+        comment = message or "Imported from -"
+        asked = importing.wanted([reference], changes, comment, platform)
+        return await importing.import_tar(self._store, source, asked, progress)
+
+    async def bootstrap(
+        self,
+        template: str,
+        *,
+        options: Mapping[str, str | Sequence[str]],
+        reference: str = "",
+        progress: Progress,
+    ) -> Image:
+        """Make an image from a template; it gets the template's names unless one is given.
+
+        Raises `NotFound` for the template, `InvalidArgument`, `NotSupported`, `ToolFailed`.
+        """
+        return await importing.bootstrap(self._store, template, options, reference, progress)
+
+    async def load(self, source: AsyncIterator[bytes], *, progress: Progress) -> Sequence[str]:
+        """Take in the images of an archive; give what to tell the user, a line each.
+
+        Raises `InvalidArgument` for what is no archive of images, or a malformed one; `NoSpace`.
+        """
+        return await loading.load(self._store, source, progress)
+
+    def save(self, references: Sequence[str]) -> AsyncIterator[bytes]:
+        """Give images as one tar. Raises `NotFound` here, not at the first block."""
+        selection = saving.select(self._store, self.resolve, references)
+        return saving.save(self._store, selection)
 
     # Names and removal
 

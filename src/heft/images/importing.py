@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument
@@ -10,11 +12,13 @@ from heft.faults import reach
 from heft.images import configs
 from heft.images.changes import apply_changes
 from heft.images.reference import Reference
+from heft.images.templates import registry
+from heft.images.templates.base import choose
 from heft.model.config import Config
 from heft.model.image import History, Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from heft.images.compression import Compression
     from heft.images.piping import Source
@@ -35,42 +39,71 @@ def name_for(reference: str) -> tuple[Reference, ...]:
     return (name.with_default_tag(),)
 
 
-async def import_tar(
-    store: Store,
-    source: Source,
-    *,
-    reference: str,
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an image is to be, apart from its files. `created` is RFC 3339, empty for now."""
+
+    names: tuple[Reference, ...]
+    config: Config
+    comment: str
+    platform: str = ""
+    created: str = ""
+
+
+def wanted(
+    references: Sequence[str],
     changes: Sequence[str],
-    message: str,
-    platform: str,
-    progress: Progress,
+    comment: str,
+    platform: str = "",
     created: str = "",
-) -> Image:
-    """Make an image; everything that was asked for is checked before the first byte is read."""
-    names = name_for(reference)
+) -> Wanted:
+    """Check what was asked for, before the first byte is read. Raises `InvalidArgument`."""
+    names = tuple(name for reference in references for name in name_for(reference))
     config = apply_changes(Config(), changes)
     configs.platform_parts(platform)
-    comment = message or "Imported from -"
+    return Wanted(names, config, comment, platform, created)
+
+
+async def import_tar(store: Store, source: Source, asked: Wanted, progress: Progress) -> Image:
+    """Make an image of one layer, or nothing."""
     with store.hold() as hold:
         layer, size = await add_layer(store, hold, source, (), progress)
-        history = History(created=created or configs.now(), comment=comment)
+        created = asked.created or configs.now()
         content = configs.new(
-            config,
+            asked.config,
             diff_ids=[layer.diff_id],
-            platform=platform,
-            history=[history],
-            created=history.created,
+            platform=asked.platform,
+            history=[History(created=created, comment=asked.comment)],
+            created=created,
         )
         encoded = configs.encode(content)
         image_id = await store.blobs.add(encoded)
         hold.blob(image_id)
         reach("import.config")
-        image = store.record(content.image(image_id, [layer], size), names)
+        image = store.record(content.image(image_id, [layer], size), asked.names)
         reach("import.recorded")
-    for name in names:
+    for name in asked.names:
         store.publish("tag", image, name.familiar())
     store.publish("import", image)
     return image
+
+
+async def bootstrap(
+    store: Store,
+    name: str,
+    options: Mapping[str, str | Sequence[str]],
+    reference: str,
+    progress: Progress,
+) -> Image:
+    """Make an image from a template."""
+    template = registry.template(name)
+    choices = choose(template, name, options)
+    with store.layers.workplace() as place:
+        built = await template.build(choices, place, lambda doing: progress("", doing, 0, 0))
+        async with contextlib.aclosing(built.tar) as tar:
+            names = [reference] if reference else built.names
+            asked = wanted(names, built.changes, built.comment, created=built.created)
+            return await import_tar(store, tar, asked, progress)
 
 
 async def add_layer(

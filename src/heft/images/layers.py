@@ -99,7 +99,7 @@ class Layers:
     def workplace(self) -> Iterator[Path]:
         """Give an empty directory that is thrown away afterwards, with what is still in it."""
         place = self._place / secrets.token_hex(8)
-        place.mkdir(mode=0o700)
+        place.mkdir(mode=0o711)
         try:
             yield place
         finally:

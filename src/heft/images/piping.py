@@ -16,12 +16,13 @@ from heft.host.processes import reap, spawn
 from heft.images import verdict
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
 Source = AsyncIterator[bytes] | Path
 """What to take in: a stream, or a file that is all there."""
 
+TELL_BYTES = 1 << 20
+"""How far a stream gets between two times that it is told of."""
 PIPE_SIZE = 1 << 20
 """Bytes on their way (pipe(7); what a user without privileges may have)."""
 
@@ -75,17 +76,12 @@ async def _pipe(
         raise
     finally:
         os.close(writing)
-        await _end(child)
-
-
-async def _end(child: subprocess.Popen[bytes]) -> None:
-    """Wait for the child; cancelled, it is killed, and gone when this returns."""
-    await reap(child)
+        await reap(child)
 
 
 async def _feed(source: AsyncIterator[bytes], descriptor: int, told: Callable[[int], None]) -> None:
     os.set_blocking(descriptor, False)
-    passed = 0
+    passed = last = 0
     try:
         async for block in source:
             left = memoryview(block)
@@ -95,7 +91,9 @@ async def _feed(source: AsyncIterator[bytes], descriptor: int, told: Callable[[i
                 except BlockingIOError:
                     await _writable(descriptor)
             passed += len(block)
-            told(passed)
+            if passed - last >= TELL_BYTES:
+                told(last := passed)
+        told(passed)
     except BrokenPipeError:
         return  # the child has ended, and will say why
 

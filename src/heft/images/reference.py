@@ -26,7 +26,6 @@ _NAME = rf"(?:{_DOMAIN}/)?{_PATH_PART}(?:/{_PATH_PART})*"
 _TAG = r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 _REFERENCE = re.compile(rf"({_NAME})(?::({_TAG}))?(?:@({_DIGEST}))?")
-_TAGGED = re.compile(_TAG)
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _PREFIX = re.compile(r"(?:sha256:)?([a-f0-9]{1,64})")
 _SHA256 = re.compile(r"sha256:[a-f0-9]{64}")
@@ -76,10 +75,11 @@ class Reference:
     @property
     def familiar_name(self) -> str:
         """Give the repository as Docker shows it."""
-        if self.domain != DEFAULT_DOMAIN:
-            return self.name
         short = self.path.removeprefix(OFFICIAL)
-        return self.path if "/" in short else short
+        if "/" in short:
+            short = self.path
+        # What would be taken for a domain must have one in front of it.
+        return self.name if self.domain != DEFAULT_DOMAIN or _domain_in(short) else short
 
     def with_default_tag(self) -> Reference:
         """Give it with the tag `latest` if it has neither tag nor digest."""
@@ -97,18 +97,24 @@ class Reference:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Tell the domain from the rest; a first part without dot, colon or capital is none."""
-    first, slash, rest = text.partition("/")
-    is_domain = slash and (
-        any(mark in first for mark in ".:") or first == "localhost" or first.lower() != first
-    )
-    if not is_domain:
-        first, rest = DEFAULT_DOMAIN, text
-    elif first == LEGACY_DEFAULT_DOMAIN:
+    """Tell the domain from the rest."""
+    first, rest = _domain_in(text), text
+    if first:
+        rest = text[len(first) + 1 :]
+    else:
+        first = DEFAULT_DOMAIN
+    if first == LEGACY_DEFAULT_DOMAIN:
         first = DEFAULT_DOMAIN
     if first == DEFAULT_DOMAIN and "/" not in rest:
         rest = OFFICIAL + rest
     return first, rest
+
+
+def _domain_in(text: str) -> str:
+    """Give the first part if it is a domain: with dot, colon or capital, or `localhost`."""
+    first, slash, _ = text.partition("/")
+    marked = "." in first or ":" in first or first == "localhost" or first.lower() != first
+    return first if slash and marked else ""
 
 
 def check_digest(text: str) -> None:
@@ -123,11 +129,6 @@ def check_digest(text: str) -> None:
 def is_digest(text: str) -> bool:
     """Say whether this is a whole digest: `sha256:` and 64 digits."""
     return _SHA256.fullmatch(text) is not None
-
-
-def is_tag(text: str) -> bool:
-    """Say whether this can be a tag."""
-    return _TAGGED.fullmatch(text) is not None
 
 
 def id_prefix(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict
-from heft.images.reference import Reference, id_prefix
+from heft.images.reference import Reference, id_prefix, is_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def remove(
     removed: list[Removed] = []
     names = store.references(image.id)
     only_name = _in_one_repository(names)
-    if not _is_id(image, reference):
+    if not _is_id(store, image, reference):
         if not force and only_name and users:
             raise Conflict(
                 f'conflict: unable to remove repository reference "{reference}" (must force) -'
@@ -125,9 +125,14 @@ def _in_one_repository(names: Sequence[str]) -> bool:
     return len(tags) <= 1 and len({reference.name for reference in references}) <= 1
 
 
-def _is_id(image: Image, reference: str) -> bool:
+def _is_id(store: Store, image: Image, reference: str) -> bool:
+    """Say whether an image was meant by its id; what is its name as well was meant as the name."""
     prefix = id_prefix(reference)
-    return bool(prefix) and image.id.removeprefix("sha256:").startswith(prefix)
+    if not prefix or not image.id.startswith(f"sha256:{prefix}"):
+        return False
+    if is_digest(reference) or is_digest(f"sha256:{reference}"):
+        return True
+    return store.names.get(str(Reference.parse(reference).with_default_tag())) != image.id
 
 
 def _short(image: Image) -> str:

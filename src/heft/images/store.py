@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from heft.host.trash import Trash
     from heft.images.reference import Reference
+    from heft.model.image import Layer
     from heft.store.database import Database
 
 
@@ -45,7 +46,7 @@ class Store:
     ) -> None:
         self.place = root / "tmp"
         """Where unfinished things are."""
-        self.blobs = Blobs(root / "blobs", self.place)
+        self.blobs = Blobs(root / "blobs", self.place, trash)
         self.layers = Layers(root / "layers", self.place, database, trash)
         self._database = database
         self._publish = publish
@@ -62,7 +63,7 @@ class Store:
 
     def start(self) -> None:
         """Drop what an earlier daemon left half made."""
-        self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.place.mkdir(mode=0o711, parents=True, exist_ok=True)
         for entry in self.place.iterdir():
             self._trash.throw(entry)
         self.blobs.start()
@@ -74,6 +75,11 @@ class Store:
     def references(self, image_id: str) -> list[str]:
         """Give all references to an image, in full, sorted."""
         return sorted(name for name, image in self.names.items() if image == image_id)
+
+    def layer(self, diff_id: str) -> Layer | None:
+        """Give a layer of this tar as some image has it: its blob is in the store."""
+        layers = (layer for image in self.images.values() for layer in image.layers)
+        return next((layer for layer in layers if layer.diff_id == diff_id), None)
 
     def record(self, image: Image, references: Iterable[Reference] = ()) -> Image:
         """Take in an image with its names, which may have been another's."""

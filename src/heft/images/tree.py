@@ -75,14 +75,12 @@ class Tree:
     def _file(self, path: str, entry: tarfile.TarInfo) -> None:
         descriptor = self._place(path, lambda where: os.open(where, _NEW_FILE, 0o600))
         try:
-            position = 0
             for offset, length in entries.extents(entry):
-                if offset != position:
+                if offset:
                     os.lseek(descriptor, offset, os.SEEK_SET)
                 for piece in self._stream.pieces(length):
                     write_all(descriptor, piece)
-                position = offset + length
-            if position != entry.size or (entry.sparse and not length):
+            if entry.sparse is not None:
                 os.ftruncate(descriptor, entry.size)
             os.fchown(descriptor, entry.uid, entry.gid)
             os.fchmod(descriptor, entry.mode & 0o7777)

@@ -9,7 +9,6 @@ point for the view of the layers below, LOWER…, from the lowest up. The verdic
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heft.images import attributes, below, verdict
+from heft.images.disk import sync
 from heft.images.entries import entries
 from heft.images.intake import Intake
 from heft.images.tree import Tree
@@ -37,7 +37,7 @@ def unpack(directory: str, keep: str, view: str, lowers: list[str]) -> dict[str,
         tree.add(entry)
     tree.finish()
     taken = stream.finish()
-    _sync()
+    sync(".")
     return {**asdict(taken), "applied": tree.size}
 
 
@@ -48,16 +48,6 @@ def _make_root(lower: int | None) -> None:
         status = os.fstat(lower)
         attributes.copy(lower, status, ".")
         os.utime(".", ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _sync() -> None:
-    """Bring directory and kept file to the disk (syncfs(2)), all at once."""
-    root = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syncfs(root):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    os.close(root)
 
 
 def main() -> int:

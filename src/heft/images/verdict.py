@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
 import resource
+import signal
 from typing import TYPE_CHECKING, Any
 
 from heft.errors import HeftError, HostError, InvalidArgument, NoSpace
@@ -24,12 +26,14 @@ _KINDS: dict[str, type[HeftError]] = {
     "space": NoSpace,
     "host": HostError,
 }
+_PR_SET_PDEATHSIG = 1
 _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _HOST = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def deliver(work: Callable[[], dict[str, Any]]) -> int:
     """Run the child's work, write the verdict to standard output, give the exit status."""
+    _end_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     os.umask(0)
     try:
@@ -42,6 +46,11 @@ def deliver(work: Callable[[], dict[str, Any]]) -> int:
     while text:
         text = text[os.write(1, text) :]
     return 0 if "result" in verdict else 1
+
+
+def _end_with_parent() -> None:
+    """Be killed when the daemon is: a stream that breaks off must not pass for a whole one."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
 
 
 def _explain(error: Exception) -> tuple[str, str]:

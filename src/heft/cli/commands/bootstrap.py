@@ -7,6 +7,7 @@ import sys
 from heft.cli.command import Command
 from heft.cli.failures import Failure
 from heft.cli.flags import switch, word, words
+from heft.cli.program import PROGRAM
 from heft.cli.progress import follow, on_stderr
 from heft.cli.tables import FORMAT_HELP, Listing
 
@@ -16,21 +17,21 @@ if TYPE_CHECKING:
 
     from heft.cli.command import Invocation
 
-HEADERS = {"Name": "TEMPLATE", "About": "ABOUT", "Options": "OPTIONS"}
+HEADERS = {"Name": "TEMPLATE", "Options": "OPTIONS", "Summary": "SUMMARY"}
 
 
 def run(call: Invocation) -> int:
     """Make an image from a template and print its id; without one, list the templates."""
-    flags = call.flags
+    flags, client = call.flags, call.client
     if not call.arguments:
         return _list(call)
-    template, *release = call.arguments
+    template, *values = call.arguments
     options = _options(flags.list("option"))
-    if release:
-        options["release"] = release[0]
+    if values:
+        options |= _in_place(template, values, client.get("/heft/v1/templates"))
     progress = on_stderr(quiet=flags.on("quiet"))
     body = {"template": template, "reference": flags.text("tag"), "options": options}
-    answer = call.client.open("POST", "/heft/v1/bootstrap", body=body)
+    answer = client.open("POST", "/heft/v1/bootstrap", body=body)
     said = follow(answer.lines(), progress, sys.stderr.write)
     print(said[-1] if said else "")
     return 0
@@ -38,29 +39,37 @@ def run(call: Invocation) -> int:
 
 def _options(given: list[str]) -> dict[str, Any]:
     """Give `key=value` texts as the template's options; a key given again has several values."""
-    options: dict[str, Any] = {}
+    options: dict[str, list[str]] = {}
     for each in given:
         key, equals, value = each.partition("=")
         if not equals or not key:
             raise Failure(f"invalid option {each!r}: give it as key=value")
-        if key not in options:
-            options[key] = value
-        elif isinstance(options[key], list):
-            options[key].append(value)
-        else:
-            options[key] = [options[key], value]
-    return options
+        options.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in options.items()}
+
+
+def _in_place(template: str, values: list[str], known: list[dict[str, Any]]) -> dict[str, str]:
+    """Give the values behind a template's name to its options that are given so, in order."""
+    for each in known:
+        if each["name"] == template:
+            names = [option["name"] for option in each["options"] if option["positional"]]
+            break
+    else:
+        raise Failure(f"no such template: {template} (`{PROGRAM} bootstrap` lists them)")
+    if len(values) > len(names):
+        takes = f"takes {' '.join(map(str.upper, names))}" if names else "takes no values"
+        raise Failure(f"template {template} {takes}; give other options as --option key=value")
+    return dict(zip(names, values, strict=False))
 
 
 def _list(call: Invocation) -> int:
-    templates = call.client.get("/heft/v1/templates")
     rows = [
         {
             "Name": each["name"],
-            "About": each.get("about", ""),
-            "Options": ", ".join(each.get("options") or ()),
+            "Options": ", ".join(option["name"] for option in each["options"]),
+            "Summary": each["summary"],
         }
-        for each in templates
+        for each in call.client.get("/heft/v1/templates")
     ]
     Listing(HEADERS, tuple(HEADERS)).show(rows, call.flags.text("format"))
     return 0
@@ -68,12 +77,12 @@ def _list(call: Invocation) -> int:
 
 BOOTSTRAP = Command(
     run,
-    takes="[TEMPLATE [RELEASE]]",
+    takes="[TEMPLATE [VALUE...]]",
     flags=(
         word("format", FORMAT_HELP),
         words("option", "Set an option of the template (key=value)", "o"),
         switch("quiet", "Suppress the progress", "q"),
         word("tag", "Name of the image, and optionally a tag", "t"),
     ),
-    most=2,
+    most=None,
 )

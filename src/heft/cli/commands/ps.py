@@ -68,6 +68,7 @@ def row(machine: dict[str, Any], *, whole: bool = False) -> dict[str, Any]:
     labels = machine["Labels"] or {}
     command = machine["Command"]
     mounts = [mount.get("Name") or mount["Source"] for mount in machine["Mounts"]]
+    mounts = [mount for mount in mounts if mount]
     volumes = [mount for mount in machine["Mounts"] if mount["Type"] == "volume"]
     if not whole:
         command = human.shortened(command, COMMAND_WIDTH)

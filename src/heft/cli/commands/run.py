@@ -36,7 +36,7 @@ def run(call: Invocation) -> int:
         raise Failure(
             "cannot attach stdin to a TTY-enabled container because stdin is not a terminal"
         )
-    machine = create(call.client, request, flags.text("cidfile"))
+    machine = create(call.client, request, flags.text("cidfile"), _import_foreground)
     if not any(request.streams().values()):
         _start(call.client, machine)
         print(machine)
@@ -51,6 +51,10 @@ def _in_background(client: Client, request: Request, id_file: str) -> int:
     _start(client, machine)
     print(machine)
     return 0
+
+
+def _import_foreground() -> None:
+    from heft.cli import foreground  # noqa: F401
 
 
 def _in_foreground(call: Invocation, request: Request, machine: str) -> int:

@@ -10,7 +10,7 @@ package declares::
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Something a user can choose: `--NAME VALUE`, or in place (`heft bootstrap debian bookworm`)."""
+    """Something a user can choose: by name, or in place (`heft bootstrap debian bookworm`)."""
 
     name: str
     help: str
@@ -62,7 +62,7 @@ class Built:
     image gets unless the user gives one; `created` is RFC 3339, empty for now.
     """
 
-    tar: AsyncIterator[bytes]
+    tar: AsyncGenerator[bytes, None]
     changes: tuple[str, ...]
     names: tuple[str, ...]
     comment: str
@@ -72,8 +72,15 @@ class Built:
 class Template(Protocol):
     """A way to make images."""
 
-    summary: str
-    options: tuple[Option, ...]
+    @property
+    def summary(self) -> str:
+        """Say in a few words what it makes."""
+        ...
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Say what a user can choose."""
+        ...
 
     async def build(self, choices: Choices, workplace: Path, report: Report) -> Built:
         """Begin to make a root file system.
@@ -85,7 +92,7 @@ class Template(Protocol):
         ...
 
 
-def choose(template: Template, name: str, given: Mapping[str, str | list[str]]) -> Choices:
+def choose(template: Template, name: str, given: Mapping[str, str | Sequence[str]]) -> Choices:
     """Check a user's choices. Raises `InvalidArgument`."""
     known = {option.name: option for option in template.options}
     values = {}

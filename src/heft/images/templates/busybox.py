@@ -20,7 +20,7 @@ from heft.images.templates import elf
 from heft.images.templates.base import Built, Option
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from heft.images.templates.base import Choices, Report
 
@@ -129,6 +129,6 @@ def _pack(content: bytes, links: list[str], modified: int) -> bytes:
     return target.getvalue()
 
 
-async def _blocks(tar: bytes) -> AsyncIterator[bytes]:
+async def _blocks(tar: bytes) -> AsyncGenerator[bytes, None]:
     for at in range(0, len(tar), _BLOCK):
         yield tar[at : at + _BLOCK]

@@ -1,4 +1,4 @@
-"""Debian from its packages, made with mmdebstrap (manpage mmdebstrap(1)) from the host's archives."""
+"""Debian from its packages, made with mmdebstrap(1) from the archives that the host uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ VARIANTS = ("essential", "apt", "required", "minbase", "buildd", "important", "s
 _RELEASE = re.compile(r"[a-z][a-z0-9.-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+~:-]+)?")
 _MIRROR = re.compile(r"(?:https?|ftp|file|copy|mirror)[:+][^\s\[\]]+")
-_HIDDEN = re.compile(r"W: |I: (?:removing|automatically|chroot|using|finding|success)")
+_HIDDEN = re.compile(
+    r"I: (?:removing|automatically|chroot|using|finding|success|reading|running --)"
+)
 _HOOKS = (
     # mmdebstrap copies the host's; machines get their own.
     ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf"'

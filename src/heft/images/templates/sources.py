@@ -85,7 +85,7 @@ def deb822(text: str) -> Iterator[Source]:
 
 def _kept(options: dict[str, str]) -> tuple[tuple[str, str], ...]:
     values = ((name, ",".join(options.get(name, "").split())) for name in _KEPT)
-    return tuple((name, value) for name, value in values if value and "BEGIN PGP" not in value)
+    return tuple((name, value) for name, value in values if value and "-----BEGIN" not in value)
 
 
 def for_release(sources: Iterable[Source], own: str, release: str) -> tuple[Source, ...]:

@@ -14,7 +14,7 @@ from heft.host.processes import reap, spawn
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
 BLOCK = 1 << 18
@@ -30,7 +30,7 @@ async def tar_of(
     directory: Path,
     environment: Mapping[str, str],
     line: Callable[[str], None],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Run a program; give what it writes, and `line` its messages. Raises `ToolFailed`.
 
     Closed early, it ends the program and all that the program started. It ends with the daemon too.
@@ -71,7 +71,9 @@ async def tar_of(
         await asyncio.wait({listening})
         os.close(err)
     if status:
-        raise ToolFailed(tuple(command), status, "\n".join(last))
+        # The distribution's tools mark what they failed of; the rest is what they went through.
+        errors = [text for text in last if text.startswith("E: ")] or last
+        raise ToolFailed(tuple(command), status, "\n".join(errors))
 
 
 async def _listen(descriptor: int, last: deque[str], line: Callable[[str], None]) -> None:
@@ -105,14 +107,19 @@ async def _blocks(descriptor: int) -> AsyncIterator[bytes]:
 
 
 async def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End the program's process group, which is its own; it is reaped when this returns."""
+    """End the program and what it has started: its process group, which is its own."""
     if child.returncode is not None:
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                while child.poll() is None:
-                    await asyncio.sleep(0.02)
-                return
+    _signal_group(child, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await reap(child)
+    except TimeoutError:
+        pass  # it was killed, and has been waited for
+    finally:
+        _signal_group(child, signal.SIGKILL)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)

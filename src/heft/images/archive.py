@@ -1,0 +1,201 @@
+"""Archives of images, as they are in a tar: what `docker save` writes, and OCI layouts.
+
+Formats: moby's image-spec v1.2 (`manifest.json`), OCI image-spec, image-layout.md (`index.json`,
+`oci-layout`, `blobs/`). An archive that has both is read by the first, which has the names.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from heft.errors import HeftError, InvalidArgument
+from heft.images import configs
+from heft.images.reference import Reference, is_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MANIFEST = "manifest.json"
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+REPOSITORIES = "repositories"
+BLOBS = "blobs/sha256/"
+
+INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+IMAGE_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
+_ATTESTATION = "vnd.docker.reference.type"
+_MOST_LINKS = 8
+_DEEPEST_INDEX = 4
+
+
+class File(msgspec.Struct, frozen=True, array_like=True):
+    """A file of an archive, by the number that it was spooled under."""
+
+    number: int
+    size: int
+    digest: str
+
+
+class ArchivedImage(msgspec.Struct, frozen=True):
+    """One image of an archive; layers from the lowest up."""
+
+    config: File
+    layers: tuple[File, ...]
+    names: tuple[Reference, ...]
+
+
+class ManifestItem(msgspec.Struct, frozen=True, rename="pascal"):
+    """One image in `manifest.json`."""
+
+    config: str
+    layers: list[str] = []
+    repo_tags: list[str] = []
+
+
+class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A reference to a blob (OCI image-spec, descriptor.md)."""
+
+    media_type: str
+    digest: str
+    size: int
+    annotations: dict[str, str] = {}
+    platform: dict[str, Any] = {}
+
+
+class Index(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A list of images (OCI image-spec, image-index.md)."""
+
+    schema_version: int
+    media_type: str = ""
+    manifests: list[Descriptor] = []
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """One image (OCI image-spec, manifest.md)."""
+
+    schema_version: int
+    media_type: str = ""
+    config: Descriptor
+    layers: list[Descriptor]
+
+
+class Archive:
+    """What a spooled archive holds; `read` gives the content of one of its files."""
+
+    def __init__(
+        self, files: Mapping[str, File], links: Mapping[str, str], read: Callable[[File], bytes]
+    ) -> None:
+        self._files = files
+        self._links = links
+        self._read = read
+
+    def images(self) -> list[ArchivedImage]:
+        """Give all images. Raises `InvalidArgument` for what is no archive of images."""
+        self._check_blobs()
+        if MANIFEST in self._files:
+            return self._by_manifest()
+        if INDEX in self._files:
+            return self._by_index(self._json(INDEX, Index), ())
+        raise InvalidArgument(
+            "invalid archive: neither manifest.json nor index.json is in it",
+            hint="a root file system is taken in by `import`",
+        )
+
+    def _check_blobs(self) -> None:
+        for name, file in self._files.items():
+            if name.startswith(BLOBS) and file.digest != f"sha256:{name[len(BLOBS) :]}":
+                raise InvalidArgument(f"invalid archive: {name} has the digest {file.digest}")
+
+    def _find(self, name: str) -> File:
+        """Find a file by its name, through links within the archive."""
+        path = posixpath.normpath(name.lstrip("/"))
+        for _ in range(_MOST_LINKS):
+            if path in self._files:
+                return self._files[path]
+            if path not in self._links:
+                break
+            path = self._links[path]
+        raise InvalidArgument(f"invalid archive: {name} is missing")
+
+    def _json(self, name: str, kind: type[configs.T]) -> configs.T:
+        return configs.decode_json(self._read(self._find(name)), kind, name)
+
+    def _blob(self, descriptor: Descriptor) -> File:
+        if not is_digest(descriptor.digest):
+            raise InvalidArgument(f"invalid archive: digest {descriptor.digest!r}")
+        return self._find(BLOBS + descriptor.digest.removeprefix("sha256:"))
+
+    # Docker's own
+
+    def _by_manifest(self) -> list[ArchivedImage]:
+        return [
+            ArchivedImage(
+                self._find(item.config),
+                tuple(map(self._find, item.layers)),
+                tuple(Reference.parse(tag).with_default_tag() for tag in item.repo_tags),
+            )
+            for item in self._json(MANIFEST, list[ManifestItem])
+        ]
+
+    # OCI
+
+    def _by_index(self, index: Index, names: tuple[Reference, ...]) -> list[ArchivedImage]:
+        """Read the manifests of an index; the same one under several names is one image."""
+        found: dict[str, ArchivedImage] = {}
+        for descriptor in index.manifests:
+            if _ATTESTATION in descriptor.annotations:
+                continue
+            own = (*names, *_names(descriptor.annotations))
+            image = self._image(descriptor, own)
+            known = found.get(descriptor.digest)
+            merged = dict.fromkeys((*(known.names if known else ()), *image.names))
+            found[descriptor.digest] = msgspec.structs.replace(image, names=tuple(merged))
+        return list(found.values())
+
+    def _image(
+        self, descriptor: Descriptor, names: tuple[Reference, ...], depth: int = 0
+    ) -> ArchivedImage:
+        content = self._read(self._blob(descriptor))
+        if descriptor.media_type in INDEX_TYPES and depth < _DEEPEST_INDEX:
+            index = configs.decode_json(content, Index, "image index")
+            return self._image(_for_host(index), names, depth + 1)
+        if descriptor.media_type not in MANIFEST_TYPES:
+            raise InvalidArgument(f"invalid archive: media type {descriptor.media_type!r}")
+        manifest = configs.decode_json(content, Manifest, "image manifest")
+        layers = tuple(map(self._blob, manifest.layers))
+        return ArchivedImage(self._blob(manifest.config), layers, names)
+
+
+def _for_host(index: Index) -> Descriptor:
+    """Choose the image for this host among those for several platforms; the only one, if so."""
+    usable = [each for each in index.manifests if _ATTESTATION not in each.annotations]
+    here = configs.host_architecture()
+    for descriptor in usable:
+        platform = descriptor.platform
+        if platform.get("os") == "linux" and platform.get("architecture") == here:
+            return descriptor
+    if len(usable) == 1:
+        return usable[0]
+    raise InvalidArgument(f"invalid archive: no image for linux/{here} is in it")
+
+
+def _names(annotations: Mapping[str, str]) -> tuple[Reference, ...]:
+    """Read an image's name from a descriptor; a bare tag names nothing."""
+    text = annotations.get(IMAGE_NAME) or annotations.get(REF_NAME, "")
+    if ":" not in text and "/" not in text:
+        return ()
+    try:
+        return (Reference.parse(text).with_default_tag(),)
+    except HeftError:
+        return ()  # the annotation is free text in other tools' hands

@@ -1,0 +1,205 @@
+"""`save`: images as one tar that Docker (old and new) loads and OCI tools read.
+
+It is an OCI layout with Docker's `manifest.json` and `repositories` beside it, as Docker has
+written it since version 25. The same images give the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tarfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.errors import HeftError, HostError
+from heft.images import archive, configs
+from heft.images.archive import Descriptor, Index, Manifest, ManifestItem
+from heft.images.compression import Compression, decompress
+from heft.images.layers import chain_ids
+from heft.images.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from heft.images.store import Store
+    from heft.model.image import Image, Layer
+
+_BLOCK = 1 << 20
+_ZSTD = f"+{Compression.ZSTD}"
+
+
+@dataclass
+class Selection:
+    """Images to save, each with the names that it is to have."""
+
+    names: dict[str, list[Reference]] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
+
+    def add(self, image: Image, names: Sequence[Reference] = ()) -> None:
+        """Add an image, and names to it."""
+        self.images[image.id] = image
+        known = self.names.setdefault(image.id, [])
+        known.extend(name for name in names if name not in known)
+
+
+def select(store: Store, resolve: Callable[[str], Image], references: Sequence[str]) -> Selection:
+    """Find the images; a repository without tag means all its tags. Raises `NotFound`."""
+    selection = Selection()
+    for text in references:
+        name = _name(text)
+        if name and not name.tag and not name.digest and (tags := _tags(store, name)):
+            for each in tags:
+                selection.add(store.images[store.names[str(each)]], [each])
+        else:
+            image = resolve(text)
+            selection.add(image, [name] if name and name.tag and str(name) in store.names else [])
+    return selection
+
+
+def _tags(store: Store, repository: Reference) -> list[Reference]:
+    names = map(Reference.parse, sorted(store.names))
+    return [name for name in names if name.tag and name.name == repository.name]
+
+
+def _name(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text)
+    except HeftError:
+        return None
+
+
+async def save(store: Store, selection: Selection) -> AsyncIterator[bytes]:
+    """Give the tar. Raises `HostError` when a blob turns out to be damaged."""
+    with store.hold() as hold:
+        for image in selection.images.values():
+            for digest in (image.id, *(layer.digest for layer in image.layers)):
+                hold.blob(digest)
+        contents = _Contents(store)
+        for image in selection.images.values():
+            await contents.add(image, selection.names[image.id])
+        yield _directory("blobs") + _directory("blobs/sha256")
+        for path, part in sorted(contents.parts.items()):
+            yield _header(path, part.size)
+            async for block in part.blocks():
+                yield block
+            yield bytes(-part.size % tarfile.BLOCKSIZE)
+        for path, text in contents.documents():
+            yield _header(path, len(text)) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A blob to be written: from the store, decompressed for it, or given."""
+
+    size: int
+    blocks: Callable[[], AsyncIterator[bytes]]
+
+
+class _Contents:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.parts: dict[str, _Part] = {}
+        self._index: list[Descriptor] = []
+        self._manifest: list[ManifestItem] = []
+        self._repositories: dict[str, dict[str, str]] = {}
+
+    async def add(self, image: Image, names: Sequence[Reference]) -> None:
+        blobs = self._store.blobs
+        chains = chain_ids([layer.diff_id for layer in image.layers])
+        layers = [
+            self._layer(layer, chain) for layer, chain in zip(image.layers, chains, strict=True)
+        ]
+        config = Descriptor(configs.CONFIG_TYPE, image.id, blobs.size(image.id))
+        self._stored(image.id)
+        manifest = Manifest(
+            schema_version=2,
+            media_type=archive.MANIFEST_TYPES[0],
+            config=config,
+            layers=layers,
+        )
+        content = msgspec.json.encode(manifest)
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self.parts[_path(digest)] = _Part(len(content), lambda: _once(content))
+        platform = {"architecture": image.architecture, "os": image.os}
+        if image.variant:
+            platform["variant"] = image.variant
+        for named in [_annotations(name) for name in names] or [{}]:
+            self._index.append(
+                Descriptor(archive.MANIFEST_TYPES[0], digest, len(content), named, platform)
+            )
+        self._manifest.append(
+            ManifestItem(
+                _path(image.id),
+                [_path(layer.digest) for layer in layers],
+                [name.familiar() for name in names],
+            )
+        )
+        for name in names:
+            if layers:
+                tags = self._repositories.setdefault(name.familiar_name, {})
+                tags[name.tag] = layers[-1].digest.removeprefix("sha256:")
+
+    def _layer(self, layer: Layer, chain: str) -> Descriptor:
+        """Add a layer's blob; one that Docker 20 could not decompress is written plain."""
+        if not layer.media_type.endswith(_ZSTD):
+            self._stored(layer.digest)
+            return Descriptor(layer.media_type, layer.digest, layer.size)
+        record = self._store.layers.get(chain)
+        if record is None:
+            raise HostError(f"layer {layer.diff_id} is missing from the store")
+        path = self._store.blobs.path(layer.digest)
+        self.parts[_path(layer.diff_id)] = _Part(
+            record.plain_size, lambda: _decompressed(path, layer.diff_id)
+        )
+        return Descriptor(configs.LAYER_TYPE, layer.diff_id, record.plain_size)
+
+    def _stored(self, digest: str) -> None:
+        blobs = self._store.blobs
+        self.parts[_path(digest)] = _Part(blobs.size(digest), lambda: blobs.blocks(digest))
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        index = Index(schema_version=2, media_type=archive.INDEX_TYPES[0], manifests=self._index)
+        yield archive.INDEX, msgspec.json.encode(index)
+        yield archive.MANIFEST, msgspec.json.encode(self._manifest)
+        yield archive.LAYOUT, b'{"imageLayoutVersion":"1.0.0"}'
+        yield archive.REPOSITORIES, msgspec.json.encode(self._repositories)
+
+
+def _annotations(name: Reference) -> dict[str, str]:
+    return {archive.IMAGE_NAME: str(name), archive.REF_NAME: name.tag}
+
+
+def _path(digest: str) -> str:
+    return archive.BLOBS + digest.removeprefix("sha256:")
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def _decompressed(path: Path, digest: str) -> AsyncIterator[bytes]:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        blocks = decompress(Compression.ZSTD, iter(lambda: file.read(_BLOCK), b""))
+        while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+            hashed.update(block)
+            yield block
+    if f"sha256:{hashed.hexdigest()}" != digest:
+        raise HostError(f"layer {digest} is damaged on the disk")
+
+
+def _header(path: str, size: int) -> bytes:
+    info = tarfile.TarInfo(path)
+    info.size, info.mode = size, 0o644
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def _directory(path: str) -> bytes:
+    info = tarfile.TarInfo(path)
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    return info.tobuf(tarfile.USTAR_FORMAT)
