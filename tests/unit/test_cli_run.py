@@ -42,6 +42,7 @@ class Daemon:
         self.attached: Callable[[socket.socket], None] = lambda _: None
         self.started = threading.Event()
         self.ended = threading.Event()
+        self._dropped = False
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(place))
         self._listener.listen()
@@ -90,6 +91,8 @@ class Daemon:
         elif word == "wait":
             peer.answer("HTTP/1.1 200 OK\nTransfer-Encoding: chunked")
             self.ended.wait(SECONDS)
+            if self._dropped:
+                return False
             end = json.dumps(self.end).encode()
             peer.socket.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(end), end))
         else:
@@ -100,6 +103,10 @@ class Daemon:
         body = b"" if value is None else json.dumps(value).encode()
         length = f"\nContent-Length: {len(body)}" if status != 204 else ""
         peer.answer(f"HTTP/1.1 {status} X{length}", body)
+
+    def drop(self) -> None:
+        """Answer nothing that is still open."""
+        self._dropped = True
 
     def close(self) -> None:
         self.started.set()
@@ -305,3 +312,23 @@ def test_a_reader_that_has_enough_ends_it_quietly(daemon: Daemon) -> None:
     assert process.wait(SECONDS) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_closed_streams_are_not_taken_for_the_daemons_socket(daemon: Daemon) -> None:
+    def until_the_end(peer: socket.socket) -> None:
+        while peer.recv(100):
+            pass
+        peer.sendall(frame(1, "to nobody\n"))
+
+    daemon.attached = until_the_end
+    daemon.end = {"StatusCode": 3}
+    command = " ".join(daemon.command("run", "-i", "image"))
+    done = subprocess.run(["sh", "-c", f"exec {command} <&- >&- 2>&-"], timeout=30)
+    assert done.returncode == 3
+
+
+def test_a_daemon_that_goes_away_is_told(daemon: Daemon) -> None:
+    daemon.attached = lambda _: daemon.drop()
+    done = daemon.heft("run", "image")
+    assert done.returncode == 125
+    assert f"lost the Heft daemon while machine {ID} ran; it runs on" in done.stderr

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from heft.cli.address import Address
+    from heft.cli.tls import Channel
+
+    Peer = socket.socket | Channel
 
 BLOCK = 1 << 16
 LONGEST_LINE = 1 << 16
 MOST_HEADERS = 200
-TLS_NOT_NOW = ("SSLWantReadError", "SSLWantWriteError")
-"""What a TLS socket raises where a plain one raises BlockingIOError; by name, to not import ssl."""
 ADVICE = {
     errno.ENOENT: "Is heftd running? Start it, or name its socket with -H or HEFT_HOST",
     errno.ECONNREFUSED: "Nothing answers there: is heftd running?",
@@ -30,7 +31,7 @@ ADVICE = {
 }
 
 
-def dial(address: Address) -> socket.socket:
+def dial(address: Address) -> Peer:
     """Connect to the daemon. Raises `Unreachable`, which says what to do."""
     try:
         if address.path:
@@ -55,15 +56,14 @@ def _dial_unix(path: str) -> socket.socket:
     return plain
 
 
-def _dial_tls(address: Address) -> socket.socket:
-    import ssl
+def _dial_tls(address: Address) -> Channel:
+    from heft.cli.tls import Channel, context
 
-    context = ssl.create_default_context(cafile=address.authority)
-    context.load_cert_chain(address.certificate, address.key)
+    made = context(address)
     plain = socket.create_connection((address.host, address.port))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        return context.wrap_socket(plain, server_hostname=address.host)
+        return Channel(plain, made, address.host)
     except OSError:
         plain.close()
         raise
@@ -72,7 +72,7 @@ def _dial_tls(address: Address) -> socket.socket:
 class Connection:
     """A connection to the daemon; one request at a time."""
 
-    def __init__(self, peer: socket.socket, name: str) -> None:
+    def __init__(self, peer: Peer, name: str) -> None:
         self.socket = peer
         self._name = name
         self._received = bytearray()
@@ -153,8 +153,7 @@ class Connection:
         """Say whether there is something to read already, that the kernel knows nothing of."""
         if self._received:
             return True
-        pending = getattr(self.socket, "pending", None)
-        return bool(pending and pending())
+        return not isinstance(self.socket, socket.socket) and self.socket.pending() > 0
 
     def _fill(self) -> bool:
         try:
@@ -170,9 +169,7 @@ class Connection:
 
     def _judged(self, error: OSError) -> Exception:
         """Give what an error means: not now, or never again."""
-        if isinstance(error, BlockingIOError) or type(error).__name__ in TLS_NOT_NOW:
-            return BlockingIOError()
-        return self._lost(error)
+        return error if isinstance(error, BlockingIOError) else self._lost(error)
 
     # The stream that an upgraded connection is
 
@@ -188,15 +185,21 @@ class Connection:
 
     def end_output(self) -> None:
         """Let the daemon see the end of what is sent; what it sends still comes."""
-        unwrap = getattr(self.socket, "unwrap", None)
         try:
-            if unwrap is None:
+            if isinstance(self.socket, socket.socket):
                 self.socket.shutdown(socket.SHUT_WR)
             else:
-                unwrap()
+                self.socket.unwrap()
+        except BlockingIOError:
+            return
         except OSError as error:
-            if error.errno != errno.ENOTCONN and type(error).__name__ not in TLS_NOT_NOW:
+            if error.errno != errno.ENOTCONN:
                 raise self._lost(error) from error
+
+    @property
+    def waits(self) -> bool:
+        """Say whether something that was given is still on its way out."""
+        return not isinstance(self.socket, socket.socket) and self.socket.waits
 
     def is_idle(self) -> bool:
         """Say whether a next request can be sent: the daemon has not closed its side."""

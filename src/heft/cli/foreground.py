@@ -6,8 +6,9 @@ import json
 
 from heft.cli import signals
 from heft.cli.client import path
-from heft.cli.failures import REFUSED, Failure
+from heft.cli.failures import REFUSED, Failure, Unreachable
 from heft.cli.keys import parse
+from heft.cli.program import PROGRAM
 from heft.cli.session import Session
 
 TYPE_CHECKING = False
@@ -26,20 +27,25 @@ class Waiting:
     """A watch on a machine's end, registered when this is made."""
 
     def __init__(self, client: Client, machine: str, condition: str) -> None:
+        self._machine = machine[:12]
         parameters = {"condition": condition}
         self._answer = client.open("POST", path("containers", machine, "wait"), parameters)
 
     def code(self) -> int:
-        """Give the exit code, once there is one. Raises `Failure` if the end was none of its own.
+        """Give the exit code, once there is one.
 
-        Raises `Unreachable` if the daemon goes away meanwhile.
+        Raises `Failure` if the end was none of its own, or if the daemon goes away meanwhile.
         """
-        content = self._answer.read()
-        self._answer.connection.close()
         try:
-            end = json.loads(content)
-        except ValueError:
-            raise Failure("the daemon ended while the machine ran; it runs on", REFUSED) from None
+            end = json.loads(self._answer.read())
+        except (Unreachable, ValueError):
+            raise Failure(
+                f"lost the Heft daemon while machine {self._machine} ran; it runs on, and"
+                f" `{PROGRAM} wait {self._machine}` tells how it ends",
+                REFUSED,
+            ) from None
+        finally:
+            self._answer.connection.close()
         if error := (end.get("Error") or {}).get("Message"):
             raise Failure(error, REFUSED)
         return int(end["StatusCode"])

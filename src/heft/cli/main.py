@@ -28,9 +28,21 @@ def main() -> NoReturn:
 
     The interpreter's own clean-up is left out: it takes longer than many a command.
     """
+    _open_standard_streams()
     code = outcome(sys.argv[1:])
     sys.stderr.flush()
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream is closed, lest the daemon's socket take its place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free: this one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))
 
 
 def outcome(arguments: list[str]) -> int:

@@ -74,7 +74,8 @@ class Session:
 
     def _poll(self) -> select.poll:
         poll = select.poll()
-        wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
+        sends = self._unsent or self._connection.waits
+        wanted = select.POLLIN | (select.POLLOUT if sends else 0)
         poll.register(self._connection.socket.fileno(), wanted)
         if self._reads and len(self._unsent) < MOST_UNSENT:
             poll.register(STDIN, select.POLLIN)
@@ -106,7 +107,7 @@ class Session:
 
     def _send(self) -> None:
         try:
-            while self._unsent:
+            while self._unsent or self._connection.waits:
                 del self._unsent[: self._connection.give(self._unsent)]
         except BlockingIOError:
             return

@@ -170,6 +170,7 @@ CHECKS = (
     _tool("ip", "iproute2", "no network but host and none", required=_NETWORKED, ask="-V"),
     _tool("nft", "nftables", "no way outside, no published ports", required=_NETWORKED),
     _tool("dnsmasq", "dnsmasq-base", "machines do not know each other's names", helps=_NETWORKED),
+    _tool("ps", "procps", "no `heft top`", helps=ALL),
     _tool("mmdebstrap", "mmdebstrap", "no `heft bootstrap debian`", helps=ALL),
     Check(
         name="busybox (static)",

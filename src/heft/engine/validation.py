@@ -24,7 +24,7 @@ ULIMITS = frozenset(
     ).split()
 )
 IPC_SYSCTLS = frozenset({"kernel.sem"})
-"""Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*` and `fs.mqueue.*`: ipc_namespaces(7)."""
+"""Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*`, `fs.mqueue.*`: ipc_namespaces(7)."""
 LOG_TYPES = frozenset({"", "json-file", "local", "none"})
 LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode"})
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

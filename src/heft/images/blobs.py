@@ -58,7 +58,11 @@ class Blobs:
         return (f"sha256:{entry.name}" for entry in self._directory.iterdir())
 
     def adopt(self, file: Path, digest: str) -> None:
-        """Take over a file that has this digest and is on the disk."""
+        """Take over a file that has this digest and is on the disk; no harm if it is there."""
+        if digest in self:
+            # To replace it would free the old one's blocks while everybody waits.
+            self._trash.throw(file)
+            return
         with _translated(f"store blob {digest}"):
             file.rename(self.path(digest))
 
@@ -66,17 +70,11 @@ class Blobs:
         """Store a small blob; give its digest."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if digest not in self:
-            await asyncio.to_thread(self._write, content, digest)
-        return digest
-
-    def _write(self, content: bytes, digest: str) -> None:
-        file = self._place / secrets.token_hex(8)
-        with _translated(f"store blob {digest}"):
-            with file.open("xb") as target:
-                target.write(content)
-                target.flush()
-                os.fsync(target.fileno())
+            file = self._place / secrets.token_hex(8)
+            with _translated(f"store blob {digest}"):
+                await asyncio.to_thread(_write, file, content)
             self.adopt(file, digest)
+        return digest
 
     async def read(self, digest: str, limit: int) -> bytes:
         """Give the content of a blob of at most `limit` bytes, checked.
@@ -107,6 +105,13 @@ class Blobs:
     def delete(self, digest: str) -> None:
         """Remove a blob; no harm if there is none."""
         self._trash.throw(self.path(digest))
+
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("xb") as target:
+        target.write(content)
+        target.flush()
+        os.fsync(target.fileno())
 
 
 @contextlib.contextmanager

@@ -1,9 +1,22 @@
-"""Bringing what was written to the disk, all at once."""
+"""What the store asks of its file system beyond files and directories."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LONG = struct.calcsize("l")
+_GET_FLAGS = (2 << 30) | (_LONG << 16) | (ord("f") << 8) | 1
+_SET_FLAGS = (1 << 30) | (_LONG << 16) | (ord("f") << 8) | 2
+"""`FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS` (ioctl_iflags(2))."""
+_TOP_OF_HIERARCHIES = 0x00020000
 
 
 def sync(directory: str) -> None:
@@ -15,3 +28,21 @@ def sync(directory: str) -> None:
             raise OSError(number, os.strerror(number))
     finally:
         os.close(root)
+
+
+def spread(directory: Path) -> None:
+    """Let the trees under a directory be far apart on the disk, where the file system can.
+
+    ext4 looks for every new inode past all that were deleted in the same block group within the
+    last minutes: a layer made where one was removed takes several times as long. Under a directory
+    with the attribute `T` (chattr(1)), each directory begins in a group of its own.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            value = bytearray(_LONG)
+            fcntl.ioctl(descriptor, _GET_FLAGS, value)
+            (flags,) = struct.unpack_from("i", value)  # an int, whatever the number says
+            fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("i", flags | _TOP_OF_HIERARCHIES))
+    finally:
+        os.close(descriptor)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from heft.images.blobs import Blobs
+from heft.images.disk import spread
 from heft.images.layers import Layers, chain_ids
 from heft.model.image import Image
 from heft.store.database import Table
@@ -64,6 +65,7 @@ class Store:
     def start(self) -> None:
         """Drop what an earlier daemon left half made."""
         self.place.mkdir(mode=0o711, parents=True, exist_ok=True)
+        spread(self.place)
         for entry in self.place.iterdir():
             self._trash.throw(entry)
         self.blobs.start()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MEMORY = 1 << 30
 """Bytes of address space a child may have, whatever it is fed."""
 
+NICE = 5
+"""The daemon, which others wait for, goes first."""
+
 _KINDS: dict[str, type[HeftError]] = {
     "invalid": InvalidArgument,
     "space": NoSpace,
@@ -35,6 +38,7 @@ def deliver(work: Callable[[], dict[str, Any]]) -> int:
     """Run the child's work, write the verdict to standard output, give the exit status."""
     _end_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    os.nice(NICE)
     os.umask(0)
     try:
         verdict: dict[str, Any] = {"result": work()}
