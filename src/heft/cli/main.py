@@ -42,7 +42,8 @@ def _open_standard_streams() -> None:
         except OSError:
             # The lowest that is free: this one.
             os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def outcome(arguments: list[str]) -> int:
