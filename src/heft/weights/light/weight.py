@@ -28,7 +28,7 @@ from heft.weights.light.measuring import stats
 from heft.weights.light.monitor import Monitored
 from heft.weights.light.record import Record, RunDirectory, boot
 from heft.weights.light.run import Run
-from heft.weights.light.session import connect
+from heft.weights.light.session import join
 from heft.weights.light.threads import Threads
 
 if TYPE_CHECKING:
@@ -172,9 +172,13 @@ class LightWeight:
     async def attach(self, machine_id: str) -> Session:
         """Open a session on the workload's own streams."""
         run = self._run(machine_id)
-        session = await connect(
-            run.directory.path, stdin=run.launch.process.stdin, closed=run.sessions.discard
-        )
+        async with run.attaching:
+            session = await join(
+                run.directory.path,
+                run.record.monitor.pid,
+                stdin=run.launch.process.stdin,
+                closed=run.sessions.discard,
+            )
         run.sessions.add(session)
         return session
 
