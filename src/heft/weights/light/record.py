@@ -6,6 +6,7 @@ Everything is in the run's directory, on a file system of this boot::
     rootfs/         where its root is mounted
     runtime/ID/     the runtime's own state
     state.json      who watches and who runs (`Record`); written when both are there
+    monitor         conmon's own pid, written by it
     pid exit oom    written by conmon: the workload's pid, its exit code, that memory ran out
     attach ctl winsz    conmon's socket and pipes
     exec/ID/        the same for each further process

@@ -114,7 +114,7 @@ class LightWeight:
             watcher = monitor.start(what)
             reach("light.monitored")
             try:
-                record = await self._created(host, watcher)
+                record = await self._created(host, run, watcher)
             finally:
                 watcher.close()
             run.write(record)
@@ -124,18 +124,20 @@ class LightWeight:
             self._watch(Run(launch, run, group, record))
             undo.commit()
 
-    async def _created(self, host: _Host, watcher: Monitor) -> Record:
+    async def _created(self, host: _Host, run: RunDirectory, watcher: Monitor) -> Record:
         """Wait until the runtime has created the workload; on failure the monitor is gone."""
         try:
-            report = await watcher.reports.next()
+            followed = await watcher.settled(run.path / monitor.PID_FILE)
+            report = await watcher.reports.next() if followed else None
             workload = processes.ProcessId.of(report.data) if report else None
             if report is None or workload is None:
                 said = (report.message if report else "") or watcher.complaint()
                 raise start_failed(host.runtime.name, "create", said)
         except BaseException:
-            processes.send_signal(watcher.pidfd, SIGKILL)
-            await asyncio.shield(processes.ended(watcher.pidfd))
-            monitor.reap(watcher.pidfd)
+            if watcher.pidfd >= 0:
+                processes.send_signal(watcher.pidfd, SIGKILL)
+                await asyncio.shield(processes.ended(watcher.pidfd))
+                monitor.reap(watcher.pidfd)
             raise
         return Record(boot(), watcher.id, workload)
 
