@@ -23,7 +23,6 @@ from heft.engine.engine import Engine
 from heft.engine.settings import Settings
 from heft.errors import HeftError, InvalidArgument
 from heft.host.lock import DirectoryLock
-from heft.host.syscalls import become_subreaper
 from heft.layout import DEFAULT_DATA, DEFAULT_RUN, Layout
 from heft.networks.settings import NetworkSettings
 
@@ -135,8 +134,6 @@ async def serve(arguments: argparse.Namespace) -> None:
         loop.add_signal_handler(number, told.set)
     addresses = server_settings(arguments)
     arguments.run.mkdir(mode=0o711, parents=True, exist_ok=True)
-    # Monitors fork away from who started them; their ends are to be seen here all the same.
-    become_subreaper()
     lock = DirectoryLock(engine_settings(arguments).layout.lock)
     if arguments.pid_file:
         arguments.pid_file.write_text(f"{os.getpid()}\n")

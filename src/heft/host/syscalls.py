@@ -13,8 +13,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
-_PR_SET_CHILD_SUBREAPER = 36
-
 Argument = int | bytes | None | ctypes.Structure
 """Numbers, strings (terminated by the call), null, and structures (passed by reference)."""
 
@@ -43,12 +41,6 @@ def call(number: int, *arguments: Argument) -> int:
 def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
     """Make a mount; `data` must be shorter than a page (4096 bytes)."""
     if _libc.mount(source, target, kind, ctypes.c_ulong(flags), data):
-        raise _failed()
-
-
-def become_subreaper() -> None:
-    """Become the parent of descendants that lose theirs (prctl(2), PR_SET_CHILD_SUBREAPER)."""
-    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0))):
         raise _failed()
 
 

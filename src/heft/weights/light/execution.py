@@ -72,7 +72,7 @@ class LightExecution:
         report = await self._monitor.reports.next()
         if report is None and self._process is not None:
             # Its monitor was killed; nobody holds its streams, so it goes too.
-            await _kill(self._process)
+            _kill(self._process)
         await _bury(self._monitor, self._directory)
         self._run.executions.discard(self)
         return _KILLED if report is None else report.data
@@ -137,12 +137,10 @@ async def _bury(watcher: Monitor, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _kill(process: ProcessId) -> None:
+def _kill(process: ProcessId) -> None:
     pidfd = process.open()
     if pidfd is not None:
         processes.send_signal(pidfd, signal.SIGKILL)
-        await processes.ended(pidfd)
-        monitor.reap(pidfd)
         os.close(pidfd)
 
 

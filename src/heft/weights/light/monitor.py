@@ -125,10 +125,11 @@ class Reports:
 
 @dataclass(slots=True)
 class Monitor:
-    """A conmon that was started here; it is this process's child, and reaped by pidfd.
+    """A conmon that was started here.
 
-    That of a machine goes on in a child of its own (`settled`): a fork has only those pages in
-    memory that it uses, which is half of what the program needed to start.
+    That of a machine goes on in a child of its own (`settled`), which init inherits: a fork has
+    only those pages in memory that it uses, half of what the program needed to start. That of a
+    further process stays this process's child, and is reaped by pidfd.
     """
 
     id: ProcessId

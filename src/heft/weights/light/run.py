@@ -159,9 +159,6 @@ class Run:
                 await self.group.end()
             except HeftError as error:
                 _log.error("machine %s: %s", self.launch.id, error)
-            if self._workload_fd >= 0:
-                # Its parent is gone, and it this daemon's child now.
-                monitor.reap(self._workload_fd)
         oom = self.directory.saw_oom() or self.group.oom_kills() > 0
         if status is None:
             ended = Exit(KILLED, oom_killed=oom, error=MONITOR_KILLED)
