@@ -44,8 +44,8 @@ def row(
         "Labels": image.config.labels or None,
         "Containers": users,
     }
-    if version < (1, 43) and not tags:
-        shown["RepoTags"] = ["<none>:<none>"]
+    if version < (1, 43) and not (tags or digests):
+        shown["RepoTags"], shown["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
     if version < (1, 44):
         shown["VirtualSize"] = image.size
     return shown
