@@ -54,7 +54,9 @@ def open_tree(tree: Tree) -> int:
     for mount in tree.mounts:
         _show(opened, mount)
     if tree.writable and tree.read_only:
-        _make_read_only(root)
+        # Of this mount alone: volumes in it stay as they are.
+        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
+        syscalls.mount(b"none", os.fsencode(root), b"", flags, b"")
     return opened
 
 
@@ -118,8 +120,3 @@ def _make_point(root: int, target: str, *, is_directory: bool) -> None:
         pass
     finally:
         os.close(directory)
-
-
-def _make_read_only(root: Path) -> None:
-    flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
-    syscalls.mount(b"none", os.fsencode(root), b"", flags, b"")

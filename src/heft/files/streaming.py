@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
+import subprocess
 import sys
 import tempfile
 from typing import TYPE_CHECKING
@@ -17,14 +19,20 @@ from heft.host.processes import reap, spawn
 from heft.images import piping, verdict
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from typing import Self
 
     from heft.files.plan import Plan
 
+log = logging.getLogger(__name__)
+
 BLOCK = 1 << 20
 _KINDS = {**verdict.KINDS, "missing": NotFound, "forbidden": Forbidden}
+
+
+def missing(path: str, name: str) -> NotFound:
+    """Give the error for a path that is not there."""
+    return NotFound(f"Could not find the file {path} in container {name}")
 
 
 class Work:
@@ -85,12 +93,16 @@ class Work:
             os.close(writing)
         return Output(reading, self._finish)
 
-    def _start(self, **streams: int) -> None:
+    def _start(self, *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL) -> None:
         text = msgspec.json.encode(self._plan).decode()
         command = [sys.executable, "-I", "-X", "utf8", "-m", self._module, text]
         self._ending = self._stack.enter_context(tempfile.TemporaryFile())
         self._process = spawn(
-            command, stderr=self._ending.fileno(), pass_fds=self._descriptors, **streams
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=self._ending.fileno(),
+            pass_fds=self._descriptors,
         )
 
     def _stop(self) -> None:
@@ -107,6 +119,7 @@ class Work:
         try:
             ending = msgspec.json.decode(said, type=dict[str, str])
         except msgspec.MsgspecError as error:
+            log.warning("files of %s: %s", self._name, said.decode(errors="replace"))
             raise HostError(
                 f"the process that works on the files of {self._name} was killed"
             ) from error
@@ -114,8 +127,7 @@ class Work:
             return
         kind, message = ending["error"], ending["message"]
         if kind == "missing":
-            path = self._plan.path
-            raise NotFound(f"Could not find the file {path} in container {self._name}")
+            raise missing(self._plan.path, self._name)
         raise _KINDS[kind](message)
 
     async def _end(self) -> None:
@@ -130,7 +142,7 @@ class Work:
 class Output:
     """What comes out of the process."""
 
-    def __init__(self, descriptor: int, finish: object) -> None:
+    def __init__(self, descriptor: int, finish: Callable[[], Awaitable[None]]) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._finish = finish
@@ -141,7 +153,7 @@ class Output:
         while b"\n" not in self._ahead:
             block = await self._block()
             if not block:
-                await self._finish()  # type: ignore[operator]
+                await self._finish()
                 raise HostError("the process that works on files said nothing")
             self._ahead += block
         line, _, self._ahead = self._ahead.partition(b"\n")
@@ -154,7 +166,7 @@ class Output:
             yield ahead
         while block := await self._block():
             yield block
-        await self._finish()  # type: ignore[operator]
+        await self._finish()
 
     async def _block(self) -> bytes:
         while True:

@@ -114,8 +114,7 @@ class Upper:
     # The layer
 
     def pack(self, packer: Packer) -> None:
-        """Write the upper as the tar of a layer. Raises `Refused` for names that a layer cannot
-        have."""
+        """Write the upper as the tar of a layer. Raises `Refused` for a name that none can have."""
         self._pack(packer, self._diff, self._lower, "")
         packer.finish()
 

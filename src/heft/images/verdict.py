@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
-import resource
-import signal
 from typing import TYPE_CHECKING, Any
 
 from heft.errors import HeftError, HostError, InvalidArgument, NoSpace
+from heft.host import tied
 from heft.images.compression import Broken
 from heft.images.entries import Malformed
 from heft.images.intake import Truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-MEMORY = 1 << 30
-"""Bytes of address space a child may have, whatever it is fed."""
 
 NICE = 5
 """The daemon, which others wait for, goes first."""
@@ -29,15 +24,14 @@ KINDS: dict[str, type[HeftError]] = {
     "space": NoSpace,
     "host": HostError,
 }
-_PR_SET_PDEATHSIG = 1
 _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _HOST = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def deliver(work: Callable[[], dict[str, Any]]) -> int:
     """Run the child's work, write the verdict to standard output, give the exit status."""
-    end_with_parent()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    tied.end_with_parent()
+    tied.bound_memory()
     os.nice(NICE)
     os.umask(0)
     try:
@@ -50,11 +44,6 @@ def deliver(work: Callable[[], dict[str, Any]]) -> int:
     while text:
         text = text[os.write(1, text) :]
     return 0 if "result" in verdict else 1
-
-
-def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Be killed when the daemon is: a stream that breaks off must not pass for a whole one."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number))
 
 
 def explain(error: Exception) -> tuple[str, str]:

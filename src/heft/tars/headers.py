@@ -146,7 +146,7 @@ def _pax(records: Mapping[bytes, bytes]) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Give `LENGTH KEY=VALUE\\n`, where the length counts its own digits."""
+    """Give `LENGTH KEY=VALUE` and a newline, where the length counts its own digits."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     length = rest + len(str(length))

@@ -56,7 +56,10 @@ class Packer:
         self.tree(opened, shown)
 
     def tree(self, directory: int, shown: str) -> None:
-        """Pack an open directory, with all below it; closes it."""
+        """Pack an open directory, with all below it; closes it.
+
+        Where `shown` is empty, it has no entry itself, and names begin with what is in it.
+        """
         waiting = [self._enter(directory, shown)]
         try:
             while waiting:
@@ -66,7 +69,7 @@ class Packer:
                     os.close(opened)
                     waiting.pop()
                     continue
-                below = f"{path}/{name}"
+                below = path + name
                 if self._skip is not None and self._skip(below):
                     continue
                 if (inner := self._child(opened, name, below)) is not None:
@@ -76,9 +79,10 @@ class Packer:
                 os.close(opened)
 
     def _enter(self, directory: int, shown: str) -> tuple[int, str, Iterator[str]]:
-        self.directory(directory, shown)
-        path = "" if shown == "/" else shown
-        return directory, path, iter(sorted(os.listdir(directory)))
+        if shown:
+            self.directory(directory, shown)
+        prefix = shown if shown in ("", "/") else f"{shown}/"
+        return directory, prefix, iter(sorted(os.listdir(directory)))
 
     def _child(self, directory: int, name: str, shown: str) -> int | None:
         """Pack one entry; of a directory, give its descriptor instead."""
