@@ -96,7 +96,8 @@ class Work:
     def _start(self, *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL) -> None:
         text = msgspec.json.encode(self._plan).decode()
         command = [sys.executable, "-I", "-X", "utf8", "-m", self._module, text]
-        self._ending = self._stack.enter_context(tempfile.TemporaryFile())
+        self._ending = tempfile.TemporaryFile()  # noqa: SIM115 - the stack closes it
+        self._stack.enter_context(self._ending)
         self._process = spawn(
             command,
             stdin=stdin,

@@ -1,4 +1,4 @@
-"""A tar, put into a directory of a machine; taken back as far as it was new if anything is wrong."""
+"""A tar, put into a directory of a machine; if anything is wrong, what was new is taken back."""
 
 from __future__ import annotations
 

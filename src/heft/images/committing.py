@@ -61,9 +61,7 @@ async def commit(store: Store, source: AsyncIterator[bytes], asked: Asked) -> Im
         below = [layer.diff_id for layer in base.layers]
         for digest in (base.id, *(layer.digest for layer in base.layers)):
             hold.blob(digest)
-        layer, size = await importing.add_layer(
-            store, hold, source, below, lambda part, status, done, total: None
-        )
+        layer, size = await importing.add_layer(store, hold, source, below, lambda *_: None)
         reach("commit.layer")
         created = configs.now()
         content = configs.ImageConfig(

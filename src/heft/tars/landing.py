@@ -17,13 +17,16 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import tarfile
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from tarfile import TarInfo
+
+    from heft.tars import reading
 
     Opener = Callable[[str], int]
     """Gives the descriptor of a directory of the tree, by its path (`.`: the tree itself)."""
     Pieces = Callable[[int], Iterator[bytes | memoryview]]
     """Gives the next so many bytes of the tar, those of the entry at hand."""
+    Entry = TarInfo | reading.Entry
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,7 +70,7 @@ class Landing:
 
     def add(
         self,
-        entry: tarfile.TarInfo,
+        entry: Entry,
         extents: Sequence[tuple[int, int]],
         pieces: Pieces,
         attributes: Mapping[str, bytes],
@@ -107,7 +110,7 @@ class Landing:
         directory: int,
         name: str,
         path: str,
-        entry: tarfile.TarInfo,
+        entry: Entry,
         extents: Sequence[tuple[int, int]],
         pieces: Pieces,
         attributes: Mapping[str, bytes],
@@ -127,7 +130,7 @@ class Landing:
                     os.lseek(descriptor, offset, os.SEEK_SET)
                 for piece in pieces(length):
                     _write(descriptor, piece)
-            if entry.sparse is not None:  # type: ignore[attr-defined,unused-ignore]
+            if entry.sparse is not None:  # type: ignore[union-attr]
                 os.ftruncate(descriptor, entry.size)
             self._dress(descriptor, entry, attributes)
             os.utime(descriptor, ns=(moment, moment))
@@ -152,7 +155,7 @@ class Landing:
         directory: int,
         name: str,
         path: str,
-        entry: tarfile.TarInfo,
+        entry: Entry,
         attributes: Mapping[str, bytes],
     ) -> None:
         try:
@@ -174,7 +177,7 @@ class Landing:
         finally:
             os.close(opened)
 
-    def _make_other(self, directory: int, name: str, entry: tarfile.TarInfo) -> None:
+    def _make_other(self, directory: int, name: str, entry: Entry) -> None:
         if entry.issym():
             os.symlink(entry.linkname, name, dir_fd=directory)
         elif entry.islnk():
@@ -193,9 +196,7 @@ class Landing:
             uid, gid = self._owner_of(entry)
             os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
 
-    def _dress(
-        self, descriptor: int, entry: tarfile.TarInfo, attributes: Mapping[str, bytes]
-    ) -> None:
+    def _dress(self, descriptor: int, entry: Entry, attributes: Mapping[str, bytes]) -> None:
         """Set owner, mode and attributes, in this order: a change of owner takes some away."""
         if self._as_root:
             os.fchown(descriptor, *self._owner_of(entry))
@@ -204,7 +205,7 @@ class Landing:
             if name.startswith("user.") or (self._as_root and name in _ALLOWED):
                 _set_attribute(descriptor, name, value)
 
-    def _owner_of(self, entry: tarfile.TarInfo) -> tuple[int, int]:
+    def _owner_of(self, entry: Entry) -> tuple[int, int]:
         uid, gid = self._owner or (entry.uid, entry.gid)
         if not (0 <= uid <= _LARGEST_ID and 0 <= gid <= _LARGEST_ID):
             raise Refused(f"the owner of {entry.name!r} is out of range")
@@ -284,7 +285,7 @@ def inside(name: str) -> str:
     return path
 
 
-def _make_device(directory: int, name: str, entry: tarfile.TarInfo) -> None:
+def _make_device(directory: int, name: str, entry: Entry) -> None:
     major, minor = entry.devmajor, entry.devminor
     if not (0 <= major <= _LARGEST_MAJOR and 0 <= minor <= _LARGEST_MINOR):
         raise Refused(f"the device number of {entry.name!r} is out of range")
