@@ -130,7 +130,7 @@ class Landing:
                     os.lseek(descriptor, offset, os.SEEK_SET)
                 for piece in pieces(length):
                     _write(descriptor, piece)
-            if entry.sparse is not None:  # type: ignore[union-attr]
+            if entry.sparse is not None:
                 os.ftruncate(descriptor, entry.size)
             self._dress(descriptor, entry, attributes)
             os.utime(descriptor, ns=(moment, moment))
