@@ -136,6 +136,7 @@ def land(content: bytes, place: Path, **options: object) -> None:
 
     owner = (os.geteuid(), os.getegid())
     landing = Landing(opener, owner=owner, as_root=os.geteuid() == 0, **options)
+    before = os.umask(0)
     reader = Reader(iter([content[at : at + 1000] for at in range(0, len(content), 1000)]))
     try:
         for entry, moment in reader.entries():
@@ -145,6 +146,7 @@ def land(content: bytes, place: Path, **options: object) -> None:
         landing.undo()
         raise
     finally:
+        os.umask(before)
         os.close(root)
 
 
@@ -179,7 +181,7 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield "a directory for a file", good + entry(b"kept/", kind=headers.DIRECTORY)
 
 
-@pytest.mark.parametrize(("what", "content"), hostile(), ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("what", "content"), list(hostile()), ids=lambda value: str(value)[:30])
 def test_hostile_tars_leave_nothing(tmp_path: Path, what: str, content: bytes) -> None:
     place = tmp_path / "place"
     place.mkdir()

@@ -187,7 +187,7 @@ class Landing:
             os.link(last, name, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
             return
         elif entry.isfifo():
-            os.mkfifo(name, 0o600, dir_fd=directory)
+            os.mkfifo(name, entry.mode & 0o777, dir_fd=directory)
         elif entry.isdev() and self._as_root:
             _make_device(directory, name, entry)
         else:
