@@ -104,7 +104,7 @@ def main() -> None:
 
 def show(found: dict[str, Sample]) -> None:
     for name, sample in found.items():
-        what, _, client = name.rpartition(", ")
+        what = name.rpartition(", ")[0]
         base = found[f"{what}, docker → dockerd"].median
         print(f"{name:45} {sample.median:8.0f} ms  ÷ {sample.median / base:.2f}")
 
