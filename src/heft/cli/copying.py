@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 
@@ -15,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
+"""Bytes that wait between the two threads (pipe(7); what a user without privileges may have)."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -25,6 +27,8 @@ def pack(path: str, shown: str, *, follow: bool) -> Iterator[bytes]:
     With `follow`, a symbolic link is taken for what it leads to. Raises `Failure`.
     """
     reading, writing = os.pipe()
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _BLOCK)
     failed: list[OSError] = []
 
     def work() -> None:
