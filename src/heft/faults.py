@@ -36,6 +36,8 @@ POINTS: frozenset[str] = frozenset(
         "import.layer",
         "import.config",
         "import.recorded",
+        "commit.layer",
+        "commit.recorded",
     }
 )
 

@@ -121,4 +121,5 @@ def test_import(daemon: Daemon, point: str) -> None:
 
 def test_every_point_is_on_the_way_of_something() -> None:
     tested = {"create", "start", "stop", "exit", "remove", "import"}
-    assert {point.partition(".")[0] for point in POINTS} <= tested | {"light"}
+    # Those of commit: test_files.py.
+    assert {point.partition(".")[0] for point in POINTS} <= tested | {"light", "commit"}

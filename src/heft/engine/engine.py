@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from heft.engine import capabilities, info, recovery, removal, rotation
+from heft.engine.contents import Contents
 from heft.engine.events import Events
 from heft.engine.execs import Execs
 from heft.engine.machines import Machines
@@ -41,6 +42,7 @@ class Engine:
         self.volumes = parts.volumes
         self.events = parts.events
         self.machines = Machines(parts)
+        self.contents = Contents(parts, self.machines)
         self.execs = Execs(parts)
         self.weights = parts.weights
         self._parts = parts

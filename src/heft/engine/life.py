@@ -18,7 +18,7 @@ from heft.model.request import WaitCondition
 from heft.weights.base import Exit, Pausable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from heft.engine.parts import Parts
     from heft.weights.base import Session, Weight
@@ -286,6 +286,30 @@ class Life:
         if not isinstance(weight, Pausable):
             raise NotSupported(f"machines of weight {weight.name} cannot be paused")
         return weight
+
+    @contextlib.asynccontextmanager
+    async def held(self, *, still: bool = False) -> AsyncIterator[Machine]:
+        """Let nothing start, stop or remove it meanwhile.
+
+        `still`: if it runs, its processes do not; nobody sees that as a pause, and a daemon that
+        is killed meanwhile lets them go on at its next start.
+        """
+        async with self._lock:
+            await self._ended()
+            weight = self._weight
+            if not still or self.machine.state is not State.RUNNING:
+                yield self.machine
+                return
+            if not isinstance(weight, Pausable):
+                raise NotSupported(
+                    f"machines of weight {weight.name} cannot be paused", hint="use --pause=false"
+                )
+            await weight.pause(self._id)
+            try:
+                yield self.machine
+            finally:
+                with contextlib.suppress(NotFound):
+                    await weight.resume(self._id)
 
     # Removing
 

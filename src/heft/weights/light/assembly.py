@@ -36,7 +36,7 @@ _INITS = (
     Path("/usr/libexec/catatonit/catatonit"),
     Path("/usr/bin/tini-static"),
 )
-_OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
+OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
 """The upper holds plain files, whiteouts and opaque directories only, whatever the kernel's
 defaults: `commit` and `diff` read it, and another kernel may mount it."""
 
@@ -69,7 +69,7 @@ def assemble(
         launch.root.layers,
         upper=launch.root.upper / "diff",
         work=launch.root.upper / "work",
-        options=_OVERLAY_OPTIONS,
+        options=OVERLAY_OPTIONS,
     )
     reach("light.mounted")
     identity = users.look_up(run.rootfs, launch.process.user, launch.process.groups)

@@ -23,6 +23,7 @@ from heft.weights.base import Availability, Exit, Started, Stats
 from heft.weights.light import assembly, control, host_facts, monitor, runtime, sweeping
 from heft.weights.light.execution import execute
 from heft.weights.light.failures import start_failed
+from heft.weights.light.filing import Reach
 from heft.weights.light.filters import Filters
 from heft.weights.light.measuring import stats
 from heft.weights.light.monitor import Monitored
@@ -34,6 +35,7 @@ from heft.weights.light.threads import Threads
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heft.host.processes import ProcessId
     from heft.weights.base import ExecRequest, Execution, Launch, Session
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.monitor import Monitor
@@ -64,8 +66,8 @@ class _Host:
     detail: str
 
 
-class LightWeight:
-    """`heft.weights.base.Weight`, `Pausable` and `Rotating`."""
+class LightWeight(Reach):
+    """`heft.weights.base.Weight`, `Pausable`, `Rotating` and (by `Reach`) `Filing`."""
 
     name = "light"
     plug = Plug.NAMESPACE
@@ -271,6 +273,11 @@ class LightWeight:
             return self._runs[machine_id]
         except KeyError as error:
             raise NotFound(f"container {machine_id} is not running") from error
+
+    def _workload(self, machine_id: str) -> ProcessId | None:
+        """Give the first process of a machine that runs (for `Reach`)."""
+        run = self._runs.get(machine_id)
+        return run.workload if run is not None and not run.has_ended else None
 
     def _watch(self, run: Run) -> None:
         self._runs[run.launch.id] = run
