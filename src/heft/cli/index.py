@@ -54,6 +54,7 @@ COMMANDS = {
     "tag": ("images_change:TAG", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("top:TOP", "Display the running processes of a machine"),
     "unpause": ("lifecycle:UNPAUSE", "Unpause all processes within one or more machines"),
+    "update": ("update:UPDATE", "Update configuration of one or more machines"),
     "version": ("version:VERSION", "Show the Heft version information"),
     "wait": (
         "lifecycle:WAIT",
@@ -95,7 +96,7 @@ ALIASES = {
         f"machine {name}": name
         for name in (
             "attach create exec kill logs pause port rename restart rm run start stats stop top"
-            " unpause wait"
+            " unpause update wait"
         ).split()
     },
     **{f"image {name}": name for name in "history import load save tag".split()},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import files, launch, mounts, names, validation
+from heft.engine import files, health, launch, mounts, names, validation
 from heft.engine.run import network_of
 from heft.errors import HostError, InvalidArgument, NotFound
 from heft.faults import reach
@@ -81,6 +81,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     if not (config.entrypoint or config.cmd):
         raise InvalidArgument("no command specified")
     warnings += validation.check(config, host)
+    health.check(config)
     launch.security_options(host.security_opt)
     for extra in host.extra_hosts:
         files.extra_host(extra)
@@ -135,6 +136,8 @@ def _defaults(host: HostConfig, weight: str) -> HostConfig:
         runtime=weight,
         shm_size=host.shm_size or SHM_SIZE,
         network_mode=host.network_mode or "default",
+        # Said now, so that a later change of the one is held against the other, as Docker does.
+        memory_swap=host.memory_swap or 2 * max(host.memory, 0),
     )
 
 
@@ -164,7 +167,7 @@ def merge(user: Config, image: Config) -> Config:
         env=[*inherited, *user.env],
         cmd=cmd,
         entrypoint=None if entrypoint == [""] else entrypoint,
-        healthcheck=user.healthcheck or image.healthcheck,
+        healthcheck=health.merged(user.healthcheck, image.healthcheck),
         volumes={**image.volumes, **user.volumes},
         working_dir=user.working_dir or image.working_dir,
         labels={**image.labels, **user.labels},

@@ -8,7 +8,10 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from heft.engine import removal, restart, run
+import msgspec
+
+from heft.engine import health, removal, restart, run, updates
+from heft.engine.checkups import Checkups
 from heft.engine.sessions import PendingSession
 from heft.engine.validation import signal_number
 from heft.errors import AlreadyInState, Conflict, HeftError, HostError, NotFound, NotSupported
@@ -20,7 +23,9 @@ from heft.weights.base import Exit, Pausable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heft.engine.execs import Execs
     from heft.engine.parts import Parts
+    from heft.model.request import Update
     from heft.weights.base import Session, Weight
 
 log = logging.getLogger(__name__)
@@ -38,7 +43,9 @@ class Life:
     it to be over wait for that task.
     """
 
-    def __init__(self, parts: Parts, machine_id: str, gone: Callable[[str], None]) -> None:
+    def __init__(
+        self, parts: Parts, execs: Execs, machine_id: str, gone: Callable[[str], None]
+    ) -> None:
         self._parts = parts
         self._id = machine_id
         self._gone = gone
@@ -48,6 +55,7 @@ class Life:
         self._delay = 0.0
         self._waiters: list[tuple[WaitCondition, asyncio.Future[Exit]]] = []
         self._pending: list[PendingSession] = []
+        self._checkups = Checkups(parts, execs, machine_id)
 
     @property
     def machine(self) -> Machine:
@@ -105,6 +113,7 @@ class Life:
     def supervise(self) -> None:
         """Watch over the run that goes on."""
         self._ending = asyncio.create_task(self._see_end())
+        self._checkups.begin()
 
     async def _see_end(self) -> None:
         try:
@@ -114,6 +123,7 @@ class Life:
 
     async def finish(self, exit: Exit) -> None:  # noqa: A002
         """Deal with the end of a run: record, clear up, tell, and start again if it is to be."""
+        await self._checkups.end()
         machine = self.machine
         again = restart.wanted_after_exit(
             machine.host_config.restart_policy,
@@ -262,8 +272,16 @@ class Life:
                 raise Conflict(f"container {machine.id} is already paused")
             if not machine.is_up:
                 raise Conflict(f"container {machine.id} is not running")
-            await self._pausable.pause(self._id)
-            self._parts.records.change(self._id, state=State.PAUSED)
+            pausable = self._pausable
+            await self._checkups.end()
+            try:
+                await pausable.pause(self._id)
+            except BaseException:
+                self._checkups.begin()
+                raise
+            now = self.machine.run
+            now = msgspec.structs.replace(now, health=health.unwatched(now.health))
+            self._parts.records.change(self._id, state=State.PAUSED, run=now)
             self._parts.tell(machine, "pause")
 
     async def unpause(self) -> None:
@@ -278,6 +296,7 @@ class Life:
         await self._pausable.resume(self._id)
         if self.machine.state is State.PAUSED:
             self._parts.records.change(self._id, state=State.RUNNING)
+            self._checkups.begin()
             self._parts.tell(machine, "unpause")
 
     @property
@@ -368,12 +387,22 @@ class Life:
                 machine = self._parts.records.change(self._id, endpoint=endpoint)
             self._parts.tell(machine, "rename", oldName=f"/{old.name}")
 
+    async def update(self, asked: Update) -> None:
+        """Change its limits and restart policy; at once where it runs."""
+        async with self._lock:
+            machine = self.machine
+            if machine.state in (State.REMOVING, State.DEAD):
+                raise Conflict("container is marked for removal and cannot be updated")
+            await updates.update(self._parts, machine, asked)
+            self._parts.tell(machine, "update")
+
     async def close(self) -> None:
         """Stop watching; the machine goes on."""
         tasks = [task for task in (self._ending, self._again) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._checkups.end()
         self._drop_pending()
 
 

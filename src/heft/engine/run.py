@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import files
+from heft.engine import files, health
 from heft.errors import HeftError, StartFailed
 from heft.faults import reach
 from heft.model.machine import Machine, Run, State
@@ -80,7 +80,7 @@ async def _begin(
     reach("start.prepared")
     started = await weight.start(machine.id)
     reach("start.released")
-    run = Run(pid=started.pid, started=time.time_ns())
+    run = Run(pid=started.pid, started=time.time_ns(), health=health.initial(machine.config))
     return parts.records.change(machine.id, state=State.RUNNING, run=run)
 
 
@@ -113,6 +113,7 @@ async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machin
         exit_code=exit.code,
         oom_killed=exit.oom_killed,
         error=exit.error,
+        health=health.unwatched(machine.run.health),
     )
     machine = parts.records.change(machine.id, state=then, run=run)
     reach("exit.recorded")

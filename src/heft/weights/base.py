@@ -266,6 +266,9 @@ class Execution(Protocol):
     async def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal the size."""
 
+    def kill(self) -> None:
+        """Send SIGKILL to it and what it has started in its session; no harm if it has ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
@@ -348,6 +351,17 @@ class Pausable(Protocol):
 
     async def resume(self, machine_id: str) -> None:
         """Let them go on."""
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A weight whose machines take other limits while they run."""
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on; harmless when repeated.
+
+        Raises `HeftError` where the host refuses a limit; others may hold already then.
+        """
 
 
 @runtime_checkable

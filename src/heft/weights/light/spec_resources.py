@@ -34,6 +34,17 @@ def resources(
     return {name: part for name, part in parts.items() if part}
 
 
+def adjusted(asked: Resources, facts: HostFacts) -> dict[str, Any]:
+    """Give the limits for a machine that runs; what can be lifted and is not set is unlimited."""
+    parts = {
+        "memory": _memory(asked, facts),
+        "cpu": _cpu(asked),
+        "pids": {"limit": asked.pids_limit or -1},
+        "blockIO": _block(asked, facts),
+    }
+    return {name: part for name, part in parts.items() if part}
+
+
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (0, "", None, [])}
 

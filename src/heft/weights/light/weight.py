@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
 from heft.host import cgroups, processes
@@ -29,6 +31,7 @@ from heft.weights.light.monitor import Monitored
 from heft.weights.light.record import Record, RunDirectory, boot
 from heft.weights.light.run import Run
 from heft.weights.light.session import connect
+from heft.weights.light.spec_resources import adjusted
 from heft.weights.light.threads import Threads
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ class _Host:
 
 
 class LightWeight:
-    """`heft.weights.base.Weight`, `Pausable` and `Rotating`."""
+    """`heft.weights.base.Weight`, `Pausable`, `Adjustable` and `Rotating`."""
 
     name = "light"
     plug = Plug.NAMESPACE
@@ -204,6 +207,12 @@ class LightWeight:
     async def resume(self, machine_id: str) -> None:
         """Let them go on."""
         await self._run(machine_id).group.freeze(frozen=False)
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on."""
+        run, host = self._run(launch.id), await self._probed()
+        limits = adjusted(launch.resources, host.facts)
+        await host.runtime.update(run.directory, launch.id, msgspec.json.encode(limits))
 
     async def reopen_log(self, machine_id: str) -> None:
         """Go on in a new file at the log's path; returns when it is there."""
