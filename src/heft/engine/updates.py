@@ -77,6 +77,8 @@ async def update(parts: Parts, machine: Machine, asked: Update) -> None:
     try:
         await adjust(parts, machine)
     except BaseException:
+        if parts.records.get(machine.id) is None:
+            raise  # it ended meanwhile, and was removed
         machine = parts.records.change(machine.id, host_config=old)
         try:
             await adjust(parts, machine)

@@ -211,7 +211,10 @@ class LightWeight:
     async def adjust(self, launch: Launch) -> None:
         """Hold the machine to `launch.resources` from now on."""
         run, host = self._run(launch.id), await self._probed()
-        limits = adjusted(launch.resources, host.facts)
+        asked = launch.resources
+        limits = adjusted(asked, host.facts)
+        # Runtimes differ in how they are told of no limit.
+        run.group.lift(processes=not asked.pids_limit, cpu_time=asked.cpu_quota < 0)
         await host.runtime.update(run.directory, launch.id, msgspec.json.encode(limits))
 
     async def reopen_log(self, machine_id: str) -> None:
