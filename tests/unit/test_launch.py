@@ -19,7 +19,7 @@ PLACE = launch.Place(
     files=Path("/data/m"),
     cgroup_parent="/heft",
     capabilities=frozenset(capabilities.ALL),
-    joined={"other": 42},
+    joined={},
 )
 
 

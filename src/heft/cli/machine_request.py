@@ -198,6 +198,10 @@ def _host(flags: Given) -> dict[str, Any]:
     if flags.on("tty") and all(size()):
         host["ConsoleSize"] = list(size())
     _add_rights(flags, host)
+    if gpus := flags.text("gpus"):
+        # What there is of them is the daemon's to say.
+        count = {} if not gpus.isdecimal() else {"Count": int(gpus)}
+        host["DeviceRequests"] = [{"Count": -1, **count, "Capabilities": [["gpu"]]}]
     return host
 
 

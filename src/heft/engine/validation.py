@@ -25,8 +25,14 @@ ULIMITS = frozenset(
 )
 IPC_SYSCTLS = frozenset({"kernel.sem"})
 """Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*`, `fs.mqueue.*`: ipc_namespaces(7)."""
-LOG_TYPES = frozenset({"", "json-file", "local", "none"})
-LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode"})
+LOG_TYPES = frozenset({"", "json-file", "local", "none", "journald"})
+LOG_OPTIONS = frozenset(
+    (
+        "max-size max-file compress labels labels-regex env env-regex tag mode max-buffer-size"
+    ).split()
+)
+BOUNDED_LOGS = {"local": ("20m", "5"), "journald": ("20m", "5")}
+"""Size and number of files where nothing is said (moby, loggerutils/cache and local)."""
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -88,12 +94,18 @@ _MODES = {
     "ipc_mode": ("", "none", "private", "shareable", "host", "container:"),
     "pid_mode": ("", "host", "container:"),
     "uts_mode": ("", "host"),
-    "userns_mode": ("", "host"),
     "cgroupns_mode": ("", "private", "host"),
 }
 
 
 def _check_modes(host: HostConfig) -> None:
+    if host.userns_mode.partition(":")[0] not in ("", "host"):
+        raise InvalidArgument(
+            f"invalid USER mode: {host.userns_mode}",
+            hint="machines have the host's users: there are no user namespaces with other ids yet",
+        )
+    if ".." in host.cgroup_parent.split("/") or any(c in host.cgroup_parent for c in "\0\n"):
+        raise InvalidArgument(f"invalid cgroup parent: {host.cgroup_parent!r}")
     for field, allowed in _MODES.items():
         given: str = getattr(host, field)
         name, colon, target = given.partition(":")
@@ -205,12 +217,16 @@ def log_limits(host: HostConfig) -> tuple[int, int]:
     """Give the log's size in bytes at which it is rotated (0: never) and the number of files."""
     kind, options = host.log_config.type, host.log_config.config
     if kind not in LOG_TYPES:
-        raise InvalidArgument(f"logger: no log driver named '{kind}' is registered")
+        raise InvalidArgument(
+            f"logger: no log driver named '{kind}' is registered",
+            hint="there are json-file, local, journald and none; the journal can be sent on",
+        )
     for name in options:
         if name not in LOG_OPTIONS:
             raise InvalidArgument(f"unknown log opt '{name}' for {kind or 'json-file'} log driver")
-    size = options.get("max-size", "")
-    files = options.get("max-file", "1")
+    usual_size, usual_files = BOUNDED_LOGS.get(kind, ("", "1"))
+    size = options.get("max-size", usual_size)
+    files = options.get("max-file", usual_files)
     if not files.isdecimal() or not 1 <= int(files) <= 1000:
         raise InvalidArgument(f"max-file cannot be less than 1: '{files}'")
     if size in ("", "-1", "0"):

@@ -49,6 +49,12 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     volume: str = ""
     """The volume's name (kind: volume)."""
     read_only: bool = False
+    read_only_below: bool = True
+    """Whether what is mounted under the source is read-only too, where it is."""
+    recursive: bool = True
+    """Whether what is mounted under the source is shown at all."""
+    subpath: str = ""
+    """The part of the volume that is shown, as seen from inside it; empty is all."""
     propagation: str = "rprivate"
     mode: str = ""
     """The mode part of `--volume`, as given."""

@@ -115,6 +115,9 @@ class Namespaces:
     network: str = "private"
     pid: str = "private"
     ipc: str = "private"
+    """Also: `none`, one of its own without shared memory; `shareable`, one that others can join."""
+    ipc_of: str = ""
+    """The id of the machine whose `ipc` it joins, with its shared memory."""
     uts: str = "private"
     cgroup: str = "private"
     user: str = "host"
@@ -147,6 +150,10 @@ class Log:
     max_size: int = 0
     """Bytes after which the file is rotated; 0 is never."""
     max_file: int = 1
+    journal: bool = False
+    """Whether it goes to the host's journal too (systemd-journald.service(8))."""
+    tag: str = ""
+    """What entries in the journal are marked with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ def _standard(launch: Launch, shm: str) -> Iterable[dict[str, Any]]:
         yield _mount("/dev/mqueue", "bind", "/dev/mqueue", "rbind", *plain)
     else:
         yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
+    if launch.namespaces.ipc == "none":
+        return
     if launch.namespaces.ipc == "host" or shm:
         yield _mount("/dev/shm", "bind", shm or "/dev/shm", "rbind", *plain)  # noqa: S108
     else:
@@ -84,8 +86,11 @@ def mount_point(point: MountPoint) -> dict[str, Any]:
     if point.kind is MountKind.TMPFS:
         return _mount(point.target, "tmpfs", "tmpfs", *_tmpfs_options(point))
     # rro: what is mounted under it is read-only too (mount_setattr(2), Linux 5.12).
-    access = ("ro", "rro") if point.read_only else ("rw",)
-    shown = ("rbind", *access, point.propagation or "rprivate")
+    access: tuple[str, ...] = ("rw",)
+    if point.read_only:
+        access = ("ro", "rro") if point.read_only_below else ("ro",)
+    kind = "rbind" if point.recursive else "bind"
+    shown = (kind, *access, point.propagation or "rprivate")
     return _mount(point.target, "bind", point.source, *shown)
 
 

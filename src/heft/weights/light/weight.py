@@ -103,8 +103,9 @@ class LightWeight:
         group = self._group(host, launch)
         async with Undo() as undo:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+            shm = self._shared_memory(launch, run)
             await self._threads.run(
-                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path)
+                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path, shm)
             )
             what = Monitored(
                 machine_id=launch.id,
@@ -113,6 +114,9 @@ class LightWeight:
                 process=launch.process,
                 directory=run.path,
                 log=launch.log.path,
+                journal=launch.log.journal,
+                name=launch.name,
+                tag=launch.log.tag or launch.id[:12],
             )
             watcher = monitor.start(what)
             reach("light.monitored")
@@ -126,6 +130,13 @@ class LightWeight:
             self._filters.learn(host.runtime, run, launch.id, profile)
             self._watch(Run(launch, run, group, record))
             undo.commit()
+
+    def _shared_memory(self, launch: Launch, run: RunDirectory) -> str:
+        """Give the directory that is /dev/shm where others have it too; else empty."""
+        spaces = launch.namespaces
+        if spaces.ipc_of:
+            return str(self._run(spaces.ipc_of).directory.shared_memory)
+        return str(run.shared_memory) if spaces.ipc == "shareable" else ""
 
     async def _created(self, host: _Host, watcher: Monitor) -> Record:
         """Wait until the runtime has created the workload; on failure the monitor is gone."""
