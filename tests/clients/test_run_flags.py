@@ -14,6 +14,7 @@ import pytest
 
 from tests.clients.test_run import group_file, run, sh
 from tests.harness.client import Client
+from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 
 DENY_MKDIR = {
@@ -59,7 +60,7 @@ def mounted(place: Path) -> Iterator[Path]:
 
 def test_what_is_mounted_below_a_bind(client: Client, mounted: Path) -> None:
     bind = f"type=bind,src={mounted},dst=/m"
-    touch = "cat /m/below/file; touch /m/x 2>&1; touch /m/below/x 2>&1 && echo written"
+    touch = "cat /m/below/file 2>&1; touch /m/x 2>&1; touch /m/below/x 2>&1 && echo written; true"
     assert sh(client, touch, "--mount", bind) == "deep\nwritten"
     shown = sh(client, touch, "--mount", f"{bind},readonly")
     assert shown.count("Read-only file system") == 2
@@ -108,8 +109,9 @@ def test_a_part_of_a_volume(client: Client) -> None:
     assert sh(client, "ls /m; cat /m/file; touch /m/new", *part) == "file\ndeep"
     assert sh(client, "ls /v/a/b", "-v", "vol:/v") == "file\nnew"
     file = ("--mount", "type=volume,src=vol,dst=/file,volume-subpath=top,readonly")
-    shown = sh(client, "cat /file; echo x > /file", *file, "--rm")
-    assert shown == "top"
+    shown = sh(client, "cat /file; (echo x > /file) 2>&1; true", *file)
+    assert shown.startswith("top\n")
+    assert "Read-only file system" in shown
     done = client(
         "run", "--rm", "--mount", "type=volume,src=vol,dst=/m,volume-subpath=no", BUSYBOX, "true",
         check=False,
@@ -141,14 +143,14 @@ def test_tmpfs_in_the_long_syntax(client: Client) -> None:
 def test_volumes_from(client: Client, place: Path) -> None:
     flags = ("-v", "vol:/v", "-v", f"{place}:/b", "-v", "/anonymous")
     start(client, "first", *flags, script="echo 1 > /v/x; echo 2 > /anonymous/y; sleep 1000")
-    script = "cat /v/x /anonymous/y; touch /b/new; touch /v/z 2>&1"
+    script = "cat /v/x /anonymous/y; touch /b/new; touch /v/z 2>&1; true"
     for _ in range(50):
         shown = sh(client, script, "--volumes-from", "first")
         if shown == "1\n2":
             break
     assert shown == "1\n2"
     assert (place / "new").exists()
-    shown = sh(client, "touch /v/z 2>&1; touch /b/z 2>&1", "--volumes-from", "first:ro")
+    shown = sh(client, "touch /v/z 2>&1; touch /b/z 2>&1; true", "--volumes-from", "first:ro")
     assert shown.count("Read-only file system") == 2
     client("rm", "-f", "-v", "first")
     refused(client, "No such container: nobody", "--volumes-from", "nobody")
@@ -209,7 +211,7 @@ def test_links_that_cannot_be(client: Client) -> None:
 def test_seccomp(client: Client, tmp_path: Path) -> None:
     profile = tmp_path / "profile.json"
     profile.write_text(json.dumps(DENY_MKDIR))
-    script = "grep Seccomp: /proc/self/status; mkdir /x 2>&1"
+    script = "grep Seccomp: /proc/self/status; mkdir /x 2>&1; true"
     shown = sh(client, script, "--security-opt", f"seccomp={profile}")
     assert shown.split()[:2] == ["Seccomp:", "2"]
     assert "Operation not permitted" in shown
@@ -250,7 +252,7 @@ def test_labels_and_profiles(client: Client) -> None:
 
 
 def test_device_rules(client: Client) -> None:
-    script = "mknod /tmp/tun c 10 200; (: < /tmp/tun) 2>&1 && echo opened"
+    script = "mknod /tmp/tun c 10 200; (: < /tmp/tun) 2>&1 && echo opened; true"
     assert "Operation not permitted" in sh(client, script)
     assert "opened" in sh(client, script, "--device-cgroup-rule", "c 10:200 rwm")
     refused(client, "nonsense", "--device-cgroup-rule", "nonsense", status=(125, 127))
@@ -264,7 +266,7 @@ def test_sysctls(client: Client) -> None:
     flags = ("--sysctl", "net.ipv4.ip_forward=0", "--sysctl", "kernel.msgmax=9000")
     shown = sh(client, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax", *flags)
     assert shown == "0\n9000"
-    refused(client, "not in a separate kernel namespace", "--sysctl", "kernel.panic=1")
+    refused(client, "kernel.panic", "--sysctl", "kernel.panic=1")
     refused(
         client, "not in a separate kernel namespace",
         "--network", "host", "--sysctl", "net.ipv4.ip_forward=0",
@@ -326,9 +328,10 @@ def test_block_throttles(client: Client) -> None:
     assert str(1 << 20) in rates
     rates = limit(client, "box", "blkio", "blkio.throttle.write_iops_device", "io.max")
     assert "55" in rates
+    client("rm", "-f", "box")
     refused(client, "/dev/nothing", "--device-read-bps", "/dev/nothing:1mb", status=(125, 127))
     assert sh(client, "echo ok", "--blkio-weight", "300") == "ok"
-    refused(client, "blkio", "--blkio-weight", "5")
+    refused(client, "Range of blkio weight", "--blkio-weight", "5")
 
 
 def test_cgroup_parent(client: Client) -> None:
@@ -417,7 +420,7 @@ def test_files_of_ids_and_labels(client: Client, tmp_path: Path) -> None:
     client("run", "-d", "--name", "box", *flags, "--annotation", "a.b=c", BUSYBOX, "sleep", "99")
     found = inspected(client, "box")
     assert identity.read_text() == found["Id"]
-    assert found["Config"]["Labels"] == {"one": "over", "two": "2 3", "empty": ""}
+    assert found["Config"]["Labels"] == {"one": "over", "two": "2 3"}
     assert found["HostConfig"]["Annotations"] == {"a.b": "c"}
     done = client("run", "--cidfile", str(identity), BUSYBOX, "true", check=False)
     assert done.returncode == 125
@@ -456,27 +459,75 @@ def test_log_drivers(client: Client) -> None:
     refused(client, "unknown log opt 'color'", "--log-opt", "color=red")
 
 
+@pytest.fixture
+def journal(daemon: Daemon) -> Iterator[None]:
+    """A journald of the test's own, in place of the host's."""
+    program = Path("/lib/systemd/systemd-journald")
+    if not program.exists():
+        pytest.skip("systemd-journald is not installed")
+    places = [Path("/run/systemd"), Path("/run/log")]
+    made = [place for place in places if not place.exists()]
+    for place in places:
+        place.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+        (place / "journal").mkdir()
+    try:
+        with subprocess.Popen([program], stderr=subprocess.DEVNULL) as journald:
+            while not Path("/run/systemd/journal/socket").exists():
+                time.sleep(0.01)
+            yield
+            journald.terminate()
+    finally:
+        for place in places:
+            subprocess.run(["umount", "-l", place], check=True)
+        for place in made:
+            place.rmdir()
+
+
+def test_journald(client: Client, journal: None) -> None:
+    flags = ("--log-driver", "journald", "--log-opt", "tag=mark")
+    start(client, "box", *flags, script="echo to the journal; echo wrong >&2; sleep 1000")
+    wanted = [("to the journal", "6"), ("wrong", "3")]
+    command = ["journalctl", "-D", "/run/log/journal", "-o", "json", "CONTAINER_NAME=box"]
+    for _ in range(100):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        entries = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        if len(entries) == 2:
+            break
+        time.sleep(0.05)
+    seen = [(entry["MESSAGE"].strip(), entry["PRIORITY"]) for entry in entries]
+    assert sorted(seen) == wanted
+    assert entries[0]["CONTAINER_TAG"] == "mark"
+    assert entries[0]["CONTAINER_ID_FULL"] == inspected(client, "box")["Id"]
+    shown = client("logs", "box")
+    assert (shown.stdout, shown.stderr) == ("to the journal\n", "wrong\n")
+    client("rm", "-f", "box")
+
+
 def test_without_a_journal_its_driver_is_refused(client: Client) -> None:
     if Path("/run/systemd/journal/socket").exists():
         pytest.skip("journald runs here")
     refused(client, "journald is not enabled on this host", "--log-driver", "journald")
 
 
-def test_signals_are_the_machines_or_not(client: Client) -> None:
-    script = "trap 'echo got it; exit 9' TERM; echo ready; while true; do sleep 0.1; done"
-    for index, (proxy, code) in enumerate((("true", 9), ("false", None))):
-        flags = ("--name", f"box{index}", f"--sig-proxy={proxy}")
-        command = [*client.program, "run", *flags, BUSYBOX, "sh", "-c", script]
-        with subprocess.Popen(command, env=client.environment, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
+@pytest.mark.parametrize("proxy", ["true", "false"])
+def test_signals_are_the_machines_or_not(client: Client, proxy: str) -> None:
+    script = "trap 'exit 9' TERM; echo ready; while true; do sleep 0.1; done"
+    flags = ("--name", "box", f"--sig-proxy={proxy}")
+    command = [*client.program, "run", *flags, BUSYBOX, "sh", "-c", script]
+    with subprocess.Popen(command, env=client.environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
             assert process.stdout.readline() == b"ready\n"
             process.send_signal(signal.SIGTERM)
-            if code is not None:
-                assert process.wait(20) == code
-                continue
-            process.wait(20)
-            time.sleep(0.3)
-            assert client("inspect", f"box{index}", "-f", "{{.State.Running}}").stdout == "true\n"
+            if proxy == "true":
+                assert process.wait(20) == 9
+            else:
+                time.sleep(0.5)
+                running = client("inspect", "box", "-f", "{{.State.Running}}").stdout
+                assert running == "true\n"
+        finally:
+            process.kill()
 
 
 def test_environment_of_a_terminal_is_not_the_hosts(client: Client) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LEAST_MEMORY = 6 * 1024 * 1024
 """Bytes (moby, daemon_unix.go, `linuxMinMemory`)."""
 LEAST_SHARES, MOST_SHARES = 2, 262144
+LEAST_BLKIO, MOST_BLKIO = 10, 1000
 ULIMITS = frozenset(
     (
         "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
@@ -44,6 +45,7 @@ def check(config: Config, host: HostConfig) -> tuple[str, ...]:
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
     _check_modes(host)
     _check_cpu(host)
+    _check_block_io(host)
     _check_ulimits(host)
     _check_sysctls(host)
     log_limits(host)
@@ -175,6 +177,22 @@ def _check_cpu(host: HostConfig) -> None:
             )
     if host.cpuset_mems:
         parse_cpuset(host.cpuset_mems)
+
+
+def _check_block_io(host: HostConfig) -> None:
+    """Compare with the kernel's range of weights (moby, daemon_unix.go)."""
+    weights = (host.blkio_weight, *(each.weight for each in host.blkio_weight_device))
+    if any(weight and not LEAST_BLKIO <= weight <= MOST_BLKIO for weight in weights):
+        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    rates = (
+        *host.blkio_device_read_bps,
+        *host.blkio_device_write_bps,
+        *host.blkio_device_read_iops,
+        *host.blkio_device_write_iops,
+    )
+    for rate in rates:
+        if rate.rate < 0:
+            raise InvalidArgument(f"invalid rate for device {rate.path}: {rate.rate}")
 
 
 def parse_cpuset(text: str) -> set[int]:

@@ -193,7 +193,7 @@ def _duration(name: str, text: str) -> int:
     parts = _DURATION_PART.findall(text)
     total = round(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
     if total and not LEAST_DURATION <= total < 1 << 63:
-        raise InvalidArgument(f"Interval {name!r} cannot be less than 1ms")
+        raise InvalidArgument(f"HEALTHCHECK --{name} cannot be less than 1ms")
     return total
 
 

@@ -17,10 +17,10 @@ import msgspec
 
 from heft.errors import HostError, StartFailed
 from heft.host import mounts, paths
+from heft.model.machine import MountKind, MountPoint
 from heft.weights.light.failures import REFUSED
 
 if TYPE_CHECKING:
-    from heft.model.machine import MountPoint
     from heft.weights.base import Launch
     from heft.weights.light.record import RunDirectory
 
@@ -31,13 +31,18 @@ def make(launch: Launch, run: RunDirectory) -> Launch:
     """Make what is needed; give the launch with the mounts' sources as they are to be shown."""
     if launch.namespaces.ipc == "shareable":
         _make_shared_memory(launch, run.shared_memory)
-    if not any(point.subpath for point in launch.mounts):
-        return launch
     points = tuple(
-        _part(point, run.mounts / str(number)) if point.subpath else point
+        _suited(_part(point, run.mounts / str(number)) if point.subpath else point)
         for number, point in enumerate(launch.mounts)
     )
     return replace(launch, mounts=points)
+
+
+def _suited(point: MountPoint) -> MountPoint:
+    """Ask for nothing below a file: crun takes what is read-only below for a directory."""
+    if point.read_only and point.kind is not MountKind.TMPFS and not os.path.isdir(point.source):
+        return msgspec.structs.replace(point, read_only_below=False)
+    return point
 
 
 def _make_shared_memory(launch: Launch, place: Path) -> None:
