@@ -132,17 +132,3 @@ def test_nobody(client: Client) -> None:
     done = client("update", "--memory", "64m", "nobody", check=False)
     assert done.returncode == 1
     assert "No such container: nobody" in done.stderr
-
-
-@pytest.mark.parametrize("point", ["update.recorded", "update.adjusted"])
-def test_a_daemon_killed_in_between(client: Client, point: str) -> None:
-    start(client, "--memory", "64m")
-    daemon = client.daemon
-    daemon.kill()
-    daemon.start(HEFT_FAULT=point)
-    sizes = ("--memory", "96m", "--memory-swap", "96m")
-    assert client("update", *sizes, "box", check=False).returncode != 0
-    daemon.wait_dead()
-    daemon.start()
-    assert memory(client) == str(96 << 20)
-    assert inspected(client)["HostConfig"]["Memory"] == 96 << 20

@@ -15,6 +15,8 @@ from heft.errors import HeftError
 from heft.model.machine import Check, Exec, State
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from heft.engine.execs import Execs
     from heft.engine.parts import Parts
     from heft.model.machine import Health, Machine
@@ -51,6 +53,16 @@ class Checkups:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Check no more from here on; if what is done meanwhile fails, go on."""
+        await self.end()
+        try:
+            yield
+        except BaseException:
+            self.begin()
+            raise
 
     async def _check_on(self) -> None:
         while (machine := self._running()) is not None and machine.run.health is not None:

@@ -16,7 +16,7 @@ from heft.model.machine import Health, HealthStatus
 
 if TYPE_CHECKING:
     from heft.model.config import Config
-    from heft.model.machine import Check
+    from heft.model.machine import Check, Run
 
 INTERVAL = 30_000_000_000
 TIMEOUT = 30_000_000_000
@@ -104,8 +104,9 @@ def after(health: Health, made: Check, asked: HealthConfig, started: int) -> Hea
     return Health(status=status, failing_streak=streak, log=log)
 
 
-def unwatched(health: Health | None) -> Health | None:
-    """Give the health of a machine that is not checked any more: stopped, or paused."""
-    if health is None:
-        return None
-    return msgspec.structs.replace(health, status=HealthStatus.UNHEALTHY)
+def unwatched(run: Run) -> Run:
+    """Give the run of a machine that is not checked any more: it has stopped, or is paused."""
+    if run.health is None:
+        return run
+    health = msgspec.structs.replace(run.health, status=HealthStatus.UNHEALTHY)
+    return msgspec.structs.replace(run, health=health)

@@ -8,8 +8,6 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from heft.engine import health, removal, restart, run, updates
 from heft.engine.checkups import Checkups
 from heft.engine.sessions import PendingSession
@@ -272,16 +270,10 @@ class Life:
                 raise Conflict(f"container {machine.id} is already paused")
             if not machine.is_up:
                 raise Conflict(f"container {machine.id} is not running")
-            pausable = self._pausable
-            await self._checkups.end()
-            try:
-                await pausable.pause(self._id)
-            except BaseException:
-                self._checkups.begin()
-                raise
-            now = self.machine.run
-            now = msgspec.structs.replace(now, health=health.unwatched(now.health))
-            self._parts.records.change(self._id, state=State.PAUSED, run=now)
+            async with self._checkups.held():
+                await self._pausable.pause(self._id)
+            ran = health.unwatched(self.machine.run)
+            self._parts.records.change(self._id, state=State.PAUSED, run=ran)
             self._parts.tell(machine, "pause")
 
     async def unpause(self) -> None:
@@ -324,7 +316,7 @@ class Life:
                 await self._kill()
                 machine = self.machine
             if machine.is_up or (machine.state is State.RESTARTING and not force):
-                raise _in_use(machine)
+                raise removal.in_use(machine)
             await self._remove(volumes=volumes)
 
     async def _remove(self, *, volumes: bool) -> None:
@@ -404,12 +396,3 @@ class Life:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._checkups.end()
         self._drop_pending()
-
-
-def _in_use(machine: Machine) -> Conflict:
-    how = {
-        State.PAUSED: "container is paused and must be unpaused first",
-        State.RESTARTING: "container is restarting: stop the container before removing or force"
-        " remove",
-    }.get(machine.state, "container is running: stop the container before removing or force remove")
-    return Conflict(f'cannot remove container "/{machine.name}": {how}')

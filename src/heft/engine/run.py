@@ -123,13 +123,12 @@ async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machin
     """Record how the run ended, first of all, then remove every trace of it."""
     reach("exit.seen")
     run = msgspec.structs.replace(
-        machine.run,
+        health.unwatched(machine.run),
         pid=0,
         finished=exit.finished or time.time_ns(),
         exit_code=exit.code,
         oom_killed=exit.oom_killed,
         error=exit.error,
-        health=health.unwatched(machine.run.health),
     )
     machine = parts.records.change(machine.id, state=then, run=run)
     reach("exit.recorded")
