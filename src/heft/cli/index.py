@@ -61,6 +61,7 @@ COMMANDS = {
     "tag": ("images_change:TAG", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("top:TOP", "Display the running processes of a machine"),
     "unpause": ("lifecycle:UNPAUSE", "Unpause all processes within one or more machines"),
+    "update": ("update:UPDATE", "Update configuration of one or more machines"),
     "version": ("version:VERSION", "Show the Heft version information"),
     "wait": (
         "lifecycle:WAIT",
@@ -102,7 +103,7 @@ ALIASES = {
         f"machine {name}": name
         for name in (
             "attach commit cp create diff exec export kill logs pause port rename restart rm run"
-            " start stats stop top unpause wait"
+            " start stats stop top unpause update wait"
         ).split()
     },
     **{f"image {name}": name for name in "history import load save tag".split()},

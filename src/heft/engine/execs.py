@@ -120,6 +120,11 @@ class Execs:
         if (ended := self._endings.get(exec_id)) is not None:
             await asyncio.wait({ended})
 
+    def kill(self, exec_id: str) -> None:
+        """End it with SIGKILL; no harm if it does not run."""
+        if (execution := self._running.get(exec_id)) is not None:
+            execution.kill()
+
     async def _see_end(self, request: Exec, execution: Execution) -> None:
         try:
             code = await execution.wait()

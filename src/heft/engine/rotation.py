@@ -26,7 +26,7 @@ async def keep_rotating(parts: Parts) -> None:
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         for machine in parts.records:
-            if machine.is_up and machine.host_config.log_config.config.get("max-size"):
+            if machine.is_up and log_limits(machine.host_config)[0]:
                 try:
                     await rotate_if_full(parts, machine)
                 except (HeftError, OSError) as error:

@@ -118,6 +118,9 @@ class Namespaces:
     network: str = "private"
     pid: str = "private"
     ipc: str = "private"
+    """Also: `none`, one of its own without shared memory; `shareable`, one that others can join."""
+    ipc_of: str = ""
+    """The id of the machine whose `ipc` it joins, with its shared memory."""
     uts: str = "private"
     cgroup: str = "private"
     user: str = "host"
@@ -150,6 +153,10 @@ class Log:
     max_size: int = 0
     """Bytes after which the file is rotated; 0 is never."""
     max_file: int = 1
+    journal: bool = False
+    """Whether it goes to the host's journal too (systemd-journald.service(8))."""
+    tag: str = ""
+    """What entries in the journal are marked with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +276,9 @@ class Execution(Protocol):
     async def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal the size."""
 
+    def kill(self) -> None:
+        """Send SIGKILL to it and what it has started in its session; no harm if it has ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
@@ -351,6 +361,17 @@ class Pausable(Protocol):
 
     async def resume(self, machine_id: str) -> None:
         """Let them go on."""
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A weight whose machines take other limits while they run."""
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on; harmless when repeated.
+
+        Raises `HeftError` where the host refuses a limit; others may hold already then.
+        """
 
 
 @runtime_checkable

@@ -23,16 +23,10 @@ NOT_IN_SWARM = (
 )
 
 NOT_SUPPORTED = {
-    "limits of a container cannot be changed yet: make it anew": """
-        POST /containers/{name}/update
-    """,
     "containers cannot be checkpointed yet": """
         GET /containers/{name}/checkpoints
         POST /containers/{name}/checkpoints
         DELETE /containers/{name}/checkpoints
-    """,
-    "Heft does not attach by WebSocket: POST to …/attach": """
-        GET /containers/{name}/attach/ws
     """,
     NO_REGISTRY: """
         GET /images/search

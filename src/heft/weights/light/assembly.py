@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from heft.errors import NotSupported, StartFailed
 from heft.faults import reach
 from heft.host import mounts, paths
-from heft.weights.light import devices, spec, users
+from heft.weights.light import devices, prepared_mounts, spec, users
 from heft.weights.light.failures import REFUSED
 from heft.weights.light.seccomp import converted
 
@@ -60,9 +60,17 @@ def provision(launch: Launch) -> None:
 
 
 def assemble(
-    launch: Launch, run: RunDirectory, facts: HostFacts, filters: Filters, cgroup: str
+    launch: Launch,
+    run: RunDirectory,
+    facts: HostFacts,
+    filters: Filters,
+    cgroup: str,
+    shm: str = "",
 ) -> None:
-    """Mount the root and write the plan. Raises `HeftError`; what was done stays."""
+    """Mount the root and write the plan. Raises `HeftError`; what was done stays.
+
+    `shm` is a directory of the host to be /dev/shm; empty: one of its own.
+    """
     run.make()
     mounts.overlay(
         run.rootfs,
@@ -72,6 +80,7 @@ def assemble(
         options=OVERLAY_OPTIONS,
     )
     reach("light.mounted")
+    launch = prepared_mounts.make(launch, run)
     identity = users.look_up(run.rootfs, launch.process.user, launch.process.groups)
     _make_working_directory(launch, run)
     profile = seccomp(launch, facts)
@@ -82,6 +91,7 @@ def assemble(
         cgroup_path=cgroup,
         devices=_devices(launch),
         init=find_init() if launch.init else "",
+        shm=shm,
         seccomp=None if compiled else profile,
         seccomp_compiled=compiled,
     )
@@ -91,7 +101,7 @@ def assemble(
 def seccomp(launch: Launch, facts: HostFacts) -> msgspec.Raw | None:
     """Give the filter's profile for a machine; None if it gets none."""
     asked = launch.security.seccomp
-    if launch.security.privileged or asked == "unconfined":
+    if asked == "unconfined" or (launch.security.privileged and asked in ("", "default")):
         return None
     profile = _default_profile() if asked in ("", "default") else asked.encode()
     capabilities = frozenset(launch.process.capabilities)

@@ -52,6 +52,10 @@ class Monitored:
     """Where its socket, pipes and files are; also its working directory, so that the socket by
     which it gets a terminal has a short name whatever the length of the path."""
     log: Path | None = None
+    journal: bool = False
+    """Whether its output goes to the host's journal too, as `name`, marked with `tag`."""
+    name: str = ""
+    tag: str = ""
     plan: str = ""
     """The file name of a further process's plan, in `directory`."""
     attach: bool = False
@@ -64,6 +68,9 @@ def command(what: Monitored) -> tuple[str, ...]:
     parts += ["--cid", what.machine_id, "--cuuid", what.machine_id]
     parts += ["--bundle", str(what.directory), "--container-pidfile", str(what.directory / "pid")]
     parts += ["--log-path", f"k8s-file:{what.log}" if what.log else "none:", "--no-sync-log"]
+    if what.journal:
+        # Beside the file, which is what `logs` reads.
+        parts += ["--log-path", "journald:", "--name", what.name, "--log-tag", what.tag]
     parts += ["--runtime", what.runtime.program]
     for option in what.runtime.options(what.run):
         parts += ["--runtime-arg", option]

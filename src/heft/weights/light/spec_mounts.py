@@ -68,10 +68,10 @@ def _standard(launch: Launch, shm: str) -> Iterable[dict[str, Any]]:
     else:
         yield _mount("/sys", "sysfs", "sysfs", *plain, access)
     yield _mount("/sys/fs/cgroup", "cgroup", "cgroup", *plain, "relatime", access)
-    if launch.namespaces.ipc == "host":
-        yield _mount("/dev/mqueue", "bind", "/dev/mqueue", "rbind", *plain)
-    else:
-        yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
+    # It shows the queues of the IPC namespace, whosever that is.
+    yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
+    if launch.namespaces.ipc == "none":
+        return
     if launch.namespaces.ipc == "host" or shm:
         yield _mount("/dev/shm", "bind", shm or "/dev/shm", "rbind", *plain)  # noqa: S108
     else:
@@ -84,8 +84,14 @@ def mount_point(point: MountPoint) -> dict[str, Any]:
     if point.kind is MountKind.TMPFS:
         return _mount(point.target, "tmpfs", "tmpfs", *_tmpfs_options(point))
     # rro: what is mounted under it is read-only too (mount_setattr(2), Linux 5.12).
-    access = ("ro", "rro") if point.read_only else ("rw",)
-    shown = ("rbind", *access, point.propagation or "rprivate")
+    access: tuple[str, ...] = ("rw",)
+    if point.read_only:
+        access = ("ro", "rro") if point.read_only_below else ("ro",)
+    spread = point.propagation or "rprivate"
+    if not point.recursive:
+        # An option that says "all below" would make crun show all below.
+        return _mount(point.target, "bind", point.source, "bind", access[0], spread.lstrip("r"))
+    shown = ("rbind", *access, spread)
     return _mount(point.target, "bind", point.source, *shown)
 
 

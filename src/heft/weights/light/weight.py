@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
 from heft.host import cgroups, processes
@@ -30,6 +32,7 @@ from heft.weights.light.monitor import Monitored
 from heft.weights.light.record import Record, RunDirectory, boot
 from heft.weights.light.run import Run
 from heft.weights.light.session import join
+from heft.weights.light.spec_resources import adjusted
 from heft.weights.light.threads import Threads
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ class _Host:
 
 
 class LightWeight(Reach):
-    """`heft.weights.base.Weight`, `Pausable`, `Rotating` and (by `Reach`) `Filing`."""
+    """`heft.weights.base.Weight`, `Pausable`, `Adjustable`, `Rotating`; by `Reach`, `Filing`."""
 
     name = "light"
     plug = Plug.NAMESPACE
@@ -102,8 +105,9 @@ class LightWeight(Reach):
         group = self._group(host, launch)
         async with Undo() as undo:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+            shm = self._shared_memory(launch, run)
             await self._threads.run(
-                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path)
+                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path, shm)
             )
             what = Monitored(
                 machine_id=launch.id,
@@ -112,6 +116,9 @@ class LightWeight(Reach):
                 process=launch.process,
                 directory=run.path,
                 log=launch.log.path,
+                journal=launch.log.journal,
+                name=launch.name,
+                tag=launch.log.tag or launch.id[:12],
             )
             watcher = monitor.start(what)
             reach("light.monitored")
@@ -125,6 +132,13 @@ class LightWeight(Reach):
             self._filters.learn(host.runtime, run, launch.id, profile)
             self._watch(Run(launch, run, group, record))
             undo.commit()
+
+    def _shared_memory(self, launch: Launch, run: RunDirectory) -> str:
+        """Give the directory that is /dev/shm where others have it too; else empty."""
+        spaces = launch.namespaces
+        if spaces.ipc_of:
+            return str(self._run(spaces.ipc_of).directory.shared_memory)
+        return str(run.shared_memory) if spaces.ipc == "shareable" else ""
 
     async def _created(self, host: _Host, run: RunDirectory, watcher: Monitor) -> Record:
         """Wait until the runtime has created the workload; on failure the monitor is gone."""
@@ -212,6 +226,15 @@ class LightWeight(Reach):
     async def resume(self, machine_id: str) -> None:
         """Let them go on."""
         await self._run(machine_id).group.freeze(frozen=False)
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on."""
+        run, host = self._run(launch.id), await self._probed()
+        asked = launch.resources
+        limits = adjusted(asked, host.facts)
+        # Runtimes differ in how they are told of no limit.
+        run.group.lift(processes=not asked.pids_limit, cpu_time=asked.cpu_quota < 0)
+        await host.runtime.update(run.directory, launch.id, msgspec.json.encode(limits))
 
     async def reopen_log(self, machine_id: str) -> None:
         """Go on in a new file at the log's path; returns when it is there."""
