@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(
     (
-        "ancestor before exited expose health id is-task isolation label label! name network"
+        "ancestor annotation before exited expose health id is-task isolation label label! name network"
         " publish since status volume"
     ).split()
 )
@@ -84,6 +84,7 @@ def _fits(machine: Machine, wanted: Filters) -> bool:
         f.matches(wanted, "id", machine.id)
         and f.matches(wanted, "name", machine.name, f"/{machine.name}")
         and f.labels_fit(machine.config.labels, wanted)
+        and f.has_labels(machine.host_config.annotations, wanted.get("annotation", []))
         and state in wanted.get("status", [state])
         and "none" in wanted.get("health", ["none"])
         and not f.flag(wanted, "is-task")

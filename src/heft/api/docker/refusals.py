@@ -34,6 +34,9 @@ NOT_SUPPORTED = {
     "Heft does not attach by WebSocket: POST to …/attach": """
         GET /containers/{name}/attach/ws
     """,
+    "Heft keeps no attestations of images": """
+        GET /images/{name}/attestations
+    """,
     NO_REGISTRY: """
         GET /images/search
         POST /images/{name}/push
