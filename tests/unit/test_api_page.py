@@ -10,12 +10,12 @@ from heft.api.server import routes
 from heft.api.versions import NEWEST, OLDEST, version_text
 
 PAGE = (Path(__file__).parents[2] / "docs" / "docker-api.md").read_text()
-LINE = re.compile(r"\| (?P<method>[A-Z]+) \| `(?P<path>/\S+)` \| (?P<state>\w+) \| ?(?P<note>.*?) ?\|")
+LINE = re.compile(
+    r"\| (?P<method>[A-Z]+) \| `(?P<path>/\S+)` \| (?P<state>\w+) \| ?(?P<note>.*?) ?\|"
+)
 ROWS = {(row["method"], row["path"]): row for row in LINE.finditer(PAGE)}
 SERVED = {
-    (method, path): handler
-    for method, path, handler in routes()
-    if not path.startswith("/heft/")
+    (method, path): handler for method, path, handler in routes() if not path.startswith("/heft/")
 }
 CHAPTERS = (
     "Containers Images Networks Volumes Exec Swarm Nodes Services Tasks Secrets Configs Plugins"
