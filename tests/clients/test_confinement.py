@@ -22,9 +22,10 @@ NOT_THERE = {
     "files of the host": {"ENOENT"},
     "files of another machine": {"ENOENT"},
     "trace process 1 of the host": {"ESRCH"},
-    **dict.fromkeys(("/proc/kcore", "/proc/sysrq-trigger"), {*REFUSALS, "ENOENT"}),
+    "/proc/kcore": {*REFUSALS, "ENOENT"},
+    "/proc/sysrq-trigger": {*REFUSALS, "ENOENT"},
 }
-"""What is denied by its not being there; some kernels lack the last."""
+"""What is denied by its not being there; some kernels lack the last two."""
 
 
 def try_all(daemon: Daemon, *options: str) -> dict[str, str]:

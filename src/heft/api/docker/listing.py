@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(
     (
-        "ancestor annotation before exited expose health id is-task isolation label label! name network"
-        " publish since status volume"
+        "ancestor annotation before exited expose health id is-task isolation label label! name"
+        " network publish since status volume"
     ).split()
 )
 PRUNE_KNOWN = frozenset({"until", "label", "label!"})

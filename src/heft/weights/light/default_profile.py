@@ -37,7 +37,7 @@ _WITH = {
     ("SYS_NICE",): "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
     ("SYS_PTRACE",): "pidfd_getfd process_madvise",
 }
-"""Calls that take one of these capabilities: without it they are refused before the kernel looks."""
+"""Calls that take one of these capabilities: without it they are refused at the door."""
 _NEVER = "add_key keyctl pivot_root request_key"
 """Kernel keyrings are not namespaced: a machine's keys would be those of others."""
 _ALWAYS = "futex_waitv io_pgetevents io_pgetevents_time64 vmsplice"
