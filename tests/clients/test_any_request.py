@@ -26,7 +26,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 
 ADDRESS = "http://heft"
-REQUESTS = {"heft": 100, "docker": 80}
+REQUESTS = {"heft": 60, "docker": 50}
 """How many are made to each endpoint of the two."""
 SECONDS = 2.0
 """How long one endpoint is tried at most, once what it takes to answer is long."""
@@ -44,8 +44,6 @@ OPERATIONS = [
     for operation in schema.get_all_operations()
 ]
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]
-
-
 
 
 @pytest.fixture(scope="module")
