@@ -9,13 +9,12 @@ import os
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
+from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
-from testcontainers.community.postgres import PostgresContainer
 
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -28,12 +27,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def here(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+def here(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """Have testcontainers use the daemon, as its environment says."""
     for name in ("DOCKER_HOST", "DOCKER_CONFIG"):
         monkeypatch.setenv(name, daemon.environment[name])
     monkeypatch.setattr(testcontainers_config, "ryuk_disabled", True)
-    yield daemon
+    return daemon
 
 
 @pytest.fixture
@@ -83,7 +82,7 @@ def test_a_web_server(here: Daemon, tmp_path: os.PathLike[str]) -> None:
     page = "/srv/index.html"
     container = (
         DockerContainer(BUSYBOX)
-        .with_command(f"sh -c 'mkdir /srv; echo $GREETING >{page}; exec httpd -f -v -p 8080 -h /srv'")
+        .with_command(f"sh -c 'mkdir /srv; echo $GREETING >{page}; exec httpd -f -p 8080 -h /srv'")
         .with_env("GREETING", "welcome")
         .with_exposed_ports(8080)
         .with_kwargs(init=True, mem_limit="32m")
