@@ -76,9 +76,10 @@ def view(
         shown["Variant"] = image.variant
     if version < (1, 44):
         shown["VirtualSize"] = image.size
+    # Gone from Docker's answer with 1.45, which Compose 1.29 does not know: it fails without.
+    shown["ContainerConfig"] = {"Volumes": image.config.volumes or None}
     if version < (1, 45):
         shown["Container"] = ""
-        shown["ContainerConfig"] = {}
     return shown
 
 

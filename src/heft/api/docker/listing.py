@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(
     (
-        "ancestor before exited expose health id is-task isolation label label! name network"
-        " publish since status volume"
+        "ancestor annotation before exited expose health id is-task isolation label label! name"
+        " network publish since status volume"
     ).split()
 )
 PRUNE_KNOWN = frozenset({"until", "label", "label!"})
@@ -84,6 +84,7 @@ def _fits(machine: Machine, wanted: Filters) -> bool:
         f.matches(wanted, "id", machine.id)
         and f.matches(wanted, "name", machine.name, f"/{machine.name}")
         and f.labels_fit(machine.config.labels, wanted)
+        and f.has_labels(machine.host_config.annotations, wanted.get("annotation", []))
         and state in wanted.get("status", [state])
         and ("health" not in wanted or health_name(machine) in wanted["health"])
         and not f.flag(wanted, "is-task")

@@ -28,6 +28,9 @@ NOT_SUPPORTED = {
         POST /containers/{name}/checkpoints
         DELETE /containers/{name}/checkpoints
     """,
+    "Heft keeps no attestations of images": """
+        GET /images/{name}/attestations
+    """,
     NO_REGISTRY: """
         GET /images/search
         POST /images/{name}/push

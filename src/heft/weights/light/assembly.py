@@ -15,6 +15,7 @@ from heft.errors import NotSupported, StartFailed
 from heft.faults import reach
 from heft.host import mounts, paths
 from heft.weights.light import devices, prepared_mounts, spec, users
+from heft.weights.light.default_profile import default_profile
 from heft.weights.light.failures import REFUSED
 from heft.weights.light.seccomp import converted
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.record import RunDirectory
 
-_PROFILES = (
-    Path("/etc/containers/seccomp.json"),
-    Path("/usr/share/containers/seccomp.json"),
-)
 _INITS = (
     Path("/usr/libexec/podman/catatonit"),
     Path("/usr/bin/catatonit"),
@@ -103,19 +100,9 @@ def seccomp(launch: Launch, facts: HostFacts) -> msgspec.Raw | None:
     asked = launch.security.seccomp
     if asked == "unconfined" or (launch.security.privileged and asked in ("", "default")):
         return None
-    profile = _default_profile() if asked in ("", "default") else asked.encode()
+    profile = default_profile() if asked in ("", "default") else asked.encode()
     capabilities = frozenset(launch.process.capabilities)
     return converted(profile, capabilities, facts.machine, facts.release)
-
-
-def _default_profile() -> bytes:
-    for path in _PROFILES:
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_bytes()
-    raise NotSupported(
-        "there is no seccomp profile on this host",
-        hint="install golang-github-containers-common, or use --security-opt seccomp=unconfined",
-    )
 
 
 def find_init() -> str:
