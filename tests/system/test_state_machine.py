@@ -4,6 +4,7 @@
 same one, within a minute.
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -22,8 +24,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -61,6 +61,29 @@ class Box:
         return self.state in ("running", "paused")
 
 
+story: list[str] = []
+"""What was done since the last beginning, and what went wrong with it."""
+
+
+def step(**draws: Any) -> Callable[[Callable[..., None]], Any]:
+    """Make a rule whose failure is written down: with real daemons, none comes twice the same."""
+
+    def make(function: Callable[..., None]) -> Any:
+        @functools.wraps(function)
+        def noted(self: "Life", **drawn: Any) -> None:
+            story.append(f"{function.__name__} {drawn}")
+            try:
+                function(self, **drawn)
+                self.all_is_as_it_was_said()
+            except Exception:
+                story.append(traceback.format_exc())
+                raise
+
+        return rule(**draws)(noted)
+
+    return make
+
+
 class Life(RuleBasedStateMachine):
     """Does one thing at a time; what was answered must be so, and stay so."""
 
@@ -68,6 +91,8 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        if "Traceback" not in "".join(story):
+            story.clear()
         self.boxes: list[Box] = []
 
     # Asking
@@ -111,14 +136,16 @@ class Life(RuleBasedStateMachine):
 
     # What users do
 
-    @precondition(lambda self: len(self.boxes) < len(NAMES))
-    @rule(
+    @step(
         network=st.sampled_from(("none", "none", "bridge")),
         policy=st.sampled_from(("", "", "unless-stopped")),
         delay=st.none() | delays,
     )
     def create(self, network: str, policy: str, delay: float | None) -> None:
-        name = next(each for each in NAMES if each not in {box.name for box in self.boxes})
+        free = [each for each in NAMES if each not in {box.name for box in self.boxes}]
+        if not free:
+            return
+        name = free[0]
         body = {
             "Image": BUSYBOX,
             "Cmd": ["sh", "-c", SCRIPT],
@@ -137,7 +164,7 @@ class Life(RuleBasedStateMachine):
             made = self.ask("GET", f"/containers/{name}/json").json["Id"]
             self.boxes.append(Box(name, made, policy))
 
-    @rule(number=indexes, delay=st.none() | delays)
+    @step(number=indexes, delay=st.none() | delays)
     def start(self, number: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
             return
@@ -151,10 +178,10 @@ class Life(RuleBasedStateMachine):
         if expected == 204:
             self.came_up(box)
 
-    @rule(number=indexes, seconds=st.sampled_from((0, 9)), delay=st.none() | delays)
+    @step(number=indexes, seconds=st.sampled_from((0, 9)), delay=st.none() | delays)
     def stop(self, number: int, seconds: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
-            return
+            return None
         self.wait_up(box)
         path = f"/containers/{box.name}/stop?t={seconds}"
         answer = self.killed_during(delay, "POST", path)
@@ -165,10 +192,10 @@ class Life(RuleBasedStateMachine):
             self.ended(box, 3, *((137,) if seconds == 0 else ()))
         return None
 
-    @rule(number=indexes, delay=st.none() | delays)
+    @step(number=indexes, delay=st.none() | delays)
     def kill(self, number: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
-            return
+            return None
         self.wait_up(box)
         answer = self.killed_during(delay, "POST", f"/containers/{box.name}/kill")
         if answer is None:
@@ -178,7 +205,7 @@ class Life(RuleBasedStateMachine):
             self.ended(box, 137)
         return None
 
-    @rule(number=indexes, delay=st.none() | delays)
+    @step(number=indexes, delay=st.none() | delays)
     def restart(self, number: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
             return
@@ -193,10 +220,10 @@ class Life(RuleBasedStateMachine):
         assert answer.status == 204, (box, answer.body)
         self.came_up(box)
 
-    @rule(number=indexes, delay=st.none() | delays)
+    @step(number=indexes, delay=st.none() | delays)
     def pause(self, number: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
-            return
+            return None
         self.wait_up(box)
         answer = self.killed_during(delay, "POST", f"/containers/{box.name}/pause")
         if answer is None:
@@ -205,10 +232,10 @@ class Life(RuleBasedStateMachine):
         box.state = "paused" if box.state == "running" else box.state
         return None
 
-    @rule(number=indexes, delay=st.none() | delays)
+    @step(number=indexes, delay=st.none() | delays)
     def unpause(self, number: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
-            return
+            return None
         answer = self.killed_during(delay, "POST", f"/containers/{box.name}/unpause")
         if answer is None:
             return self.observe(box, "running", "paused")
@@ -216,7 +243,7 @@ class Life(RuleBasedStateMachine):
         box.state = "running" if box.state == "paused" else box.state
         return None
 
-    @rule(number=indexes, other=indexes, delay=st.none() | delays)
+    @step(number=indexes, other=indexes, delay=st.none() | delays)
     def rename(self, number: int, other: int, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
             return
@@ -229,10 +256,10 @@ class Life(RuleBasedStateMachine):
         assert answer.status == (409 if taken else 204), (box, new, answer.body)
         box.name = box.name if taken else new
 
-    @rule(number=indexes, force=st.booleans(), delay=st.none() | delays)
+    @step(number=indexes, force=st.booleans(), delay=st.none() | delays)
     def remove(self, number: int, force: bool, delay: float | None) -> None:
         if (box := self.pick(number)) is None:
-            return
+            return None
         self.wait_up(box)
         path = f"/containers/{box.name}?v=1&force={int(force)}"
         answer = self.killed_during(delay, "DELETE", path)
@@ -247,7 +274,7 @@ class Life(RuleBasedStateMachine):
             self.boxes.remove(box)
         return None
 
-    @rule(number=indexes)
+    @step(number=indexes)
     def wait(self, number: int) -> None:
         box = self.pick(number)
         if box is None or (box.is_up and box.state == "paused"):
@@ -266,7 +293,7 @@ class Life(RuleBasedStateMachine):
         self.ended(box, 3)
         assert codes == [3], codes
 
-    @rule(number=indexes, code=st.integers(0, 255))
+    @step(number=indexes, code=st.integers(0, 255))
     def exec(self, number: int, code: int) -> None:
         if (box := self.pick(number)) is None:
             return
@@ -280,27 +307,30 @@ class Life(RuleBasedStateMachine):
         found = self.ask("GET", f"/exec/{made.json['Id']}/json").json
         assert (found["Running"], found["ExitCode"]) == (False, code)
 
-    @rule(number=indexes)
+    @step(number=indexes)
     def logs(self, number: int) -> None:
         if (box := self.pick(number)) is None:
             return
         self.wait_up(box)
         assert self.log(box).count(b"up\n") == box.ups, box
 
-    @rule()
+    @step()
     def prune(self) -> None:
         over = {box.id for box in self.boxes if not box.is_up}
         removed = set(self.ask("POST", "/containers/prune").json["ContainersDeleted"] or ())
         assert removed == over
+        # As in Docker, their anonymous volumes stay until volumes are pruned.
+        volumes = self.ask("POST", "/volumes/prune").json["VolumesDeleted"] or []
+        assert len(volumes) == len(over)
         self.boxes = [box for box in self.boxes if box.is_up]
 
     # What happens to them
 
-    @rule()
+    @step()
     def kill_daemon(self) -> None:
         self.daemon.restart()
 
-    @rule(number=indexes)
+    @step(number=indexes)
     def kill_workload(self, number: int) -> None:
         box = self.pick(number)
         if box is None or box.state != "running":
@@ -308,7 +338,7 @@ class Life(RuleBasedStateMachine):
         self.wait_up(box)
         self.strike(box, self.state(box)["Pid"])
 
-    @rule(number=indexes, unseen=st.booleans())
+    @step(number=indexes, unseen=st.booleans())
     def kill_monitor(self, number: int, unseen: bool) -> None:
         box = self.pick(number)
         if box is None or not box.is_up:
@@ -363,7 +393,7 @@ class Life(RuleBasedStateMachine):
         return answers[0] if answers else None
 
     def perhaps_ended(self, box: Box, *codes: int) -> None:
-        """Take over whether a run ended: a stop that was recorded is finished by the next daemon."""
+        """Take over whether a run ended: the next daemon finishes a stop that was recorded."""
         if not box.is_up:
             return
         if self.is_being_stopped(box):
@@ -395,7 +425,6 @@ class Life(RuleBasedStateMachine):
 
     # What must hold
 
-    @invariant()
     def all_is_as_it_was_said(self) -> None:
         rows = self.ask("GET", "/containers/json?all=1").json
         found = {row["Names"][0][1:]: (row["Id"], row["State"]) for row in rows}
@@ -424,18 +453,19 @@ def daemon(clean_host: None) -> Iterator[Daemon]:
 def test_a_life_in_any_order(daemon: Daemon) -> None:
     before = leaks.look()
     Life.daemon = daemon
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Life,
-        settings=settings(
-            max_examples=EXAMPLES or 15,
-            stateful_step_count=STEPS,
-            derandomize=not EXAMPLES,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        ),
+    how = settings(
+        max_examples=EXAMPLES or 15,
+        stateful_step_count=STEPS,
+        derandomize=not EXAMPLES,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
     )
+    try:
+        run_state_machine_as_test(Life, settings=how)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        pytest.fail("\n".join((*story, f"{type(error).__name__}: {error}")), pytrace=False)
     left = leaks.settle(before)
     left.pop("processes", None)  # another daemon, and another name server, than before
     assert not left

@@ -13,6 +13,7 @@ from heft.api.errors import status_of
 from heft.api.versions import split
 from heft.api.work import Work
 from heft.errors import HeftError
+from heft.host.failures import refused
 
 if TYPE_CHECKING:
     from heft.api.routes import Routes
@@ -45,6 +46,10 @@ class Dispatcher:
             return self._refuse(request, status_of(error), str(error), error)
         except (ConnectionError, web.HTTPException):
             raise
+        except OSError as error:
+            log.exception("%s %s", request.method, request.path)
+            said = refused(f"do {request.method} {request.path}", error)
+            return self._refuse(request, status_of(said), str(said), said)
         except Exception as error:
             log.exception("%s %s", request.method, request.path)
             return self._refuse(request, 500, f"internal error: {error!r}", error)

@@ -10,6 +10,7 @@ import msgspec
 
 from heft.errors import InvalidArgument
 from heft.faults import reach
+from heft.host.failures import translated
 from heft.images import configs
 from heft.images.archive import Archive, File
 from heft.images.compression import LONGEST_MAGIC, Compression, detect
@@ -36,7 +37,8 @@ async def load(store: Store, source: Source, progress: Progress) -> list[str]:
     """
     with store.layers.workplace() as place, store.hold() as hold:
         spooled = place / "spool"
-        spooled.mkdir()
+        with translated(f"make {spooled}"):
+            spooled.mkdir()
         listing = await run_child(
             "heft.images.spool",
             str(spooled),
