@@ -22,7 +22,7 @@ from heft.api.tls import TLSFiles
 from heft.engine.engine import Engine
 from heft.engine.settings import Settings
 from heft.errors import HeftError, InvalidArgument
-from heft.host.failures import refused
+from heft.failures import refused
 from heft.host.lock import DirectoryLock
 from heft.layout import DEFAULT_DATA, DEFAULT_RUN, Layout
 from heft.networks.settings import NetworkSettings

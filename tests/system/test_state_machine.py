@@ -170,7 +170,7 @@ class Life(RuleBasedStateMachine):
             return
         answer = self.killed_during(delay, "POST", f"/containers/{box.name}/start")
         if answer is None:
-            if not box.is_up and self.state(box)["Status"] == "running":
+            if not box.is_up and self.settled(box) == "running":
                 self.came_up(box)
             return
         expected = {"running": 304, "paused": 409}.get(box.state, 204)
@@ -214,7 +214,7 @@ class Life(RuleBasedStateMachine):
         answer = self.killed_during(delay, "POST", f"/containers/{box.name}/restart?t=9")
         if answer is None:
             self.perhaps_ended(box, 3, 137)
-            if self.state(box)["Pid"] not in (0, pid):
+            if self.settled(box) == "running" and self.state(box)["Pid"] != pid:
                 self.came_up(box)
             return
         assert answer.status == 204, (box, answer.body)
@@ -391,6 +391,11 @@ class Life(RuleBasedStateMachine):
         thread.join(SECONDS)
         self.daemon.start()
         return answers[0] if answers else None
+
+    def settled(self, box: Box) -> str:
+        """Give the state of a machine that may just be started again: its policy may want it up."""
+        self.until(lambda: self.state(box)["Status"] != "restarting", f"{box} settled")
+        return str(self.state(box)["Status"])
 
     def perhaps_ended(self, box: Box, *codes: int) -> None:
         """Take over whether a run ended: the next daemon finishes a stop that was recorded."""

@@ -13,7 +13,7 @@ from heft.api.errors import status_of
 from heft.api.versions import split
 from heft.api.work import Work
 from heft.errors import HeftError
-from heft.host.failures import refused
+from heft.failures import refused
 
 if TYPE_CHECKING:
     from heft.api.routes import Routes

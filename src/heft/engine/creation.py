@@ -14,8 +14,8 @@ import msgspec
 from heft.engine import files, launch, mounts, names, validation
 from heft.engine.run import network_of
 from heft.errors import InvalidArgument, NotFound
+from heft.failures import translated
 from heft.faults import reach
-from heft.host.failures import translated
 from heft.model.machine import Machine, MountKind, MountPoint, State
 from heft.model.request import Created
 from heft.undo import Undo

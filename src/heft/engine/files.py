@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument
-from heft.host.failures import translated
+from heft.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

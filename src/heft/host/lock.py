@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from heft.errors import Unavailable
-from heft.host.failures import translated
+from heft.failures import translated
 
 if TYPE_CHECKING:
     from pathlib import Path

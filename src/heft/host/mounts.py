@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heft.failures import translated
 from heft.host import syscalls
-from heft.host.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from heft.errors import HeftError
-from heft.host.failures import refused, translated
+from heft.failures import refused, translated
 from heft.host.processes import run
 
 if TYPE_CHECKING:

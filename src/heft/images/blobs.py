@@ -13,7 +13,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotFound
-from heft.host.failures import translated
+from heft.failures import translated
 from heft.images.reference import is_digest
 
 if TYPE_CHECKING:

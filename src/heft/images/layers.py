@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.errors import InvalidArgument, NotFound
-from heft.host.failures import translated
+from heft.failures import translated
 from heft.images.compression import Compression
 from heft.images.piping import run_child
 from heft.store.database import Table

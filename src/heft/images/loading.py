@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from heft.errors import InvalidArgument
+from heft.failures import translated
 from heft.faults import reach
-from heft.host.failures import translated
 from heft.images import configs
 from heft.images.archive import Archive, File
 from heft.images.compression import LONGEST_MAGIC, Compression, detect

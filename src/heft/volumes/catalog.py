@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, InvalidArgument, NotFound, NotSupported
+from heft.failures import translated
 from heft.host import mounts
-from heft.host.failures import translated
 from heft.host.paths import open_in_root
 from heft.host.processes import run
 from heft.model.volume import Volume

@@ -9,7 +9,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from heft.host.failures import refused
+from heft.failures import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
