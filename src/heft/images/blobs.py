@@ -17,7 +17,7 @@ from heft.failures import translated
 from heft.images.reference import is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
     from heft.host.trash import Trash
@@ -86,7 +86,7 @@ class Blobs:
             content += block
         return content
 
-    async def blocks(self, digest: str) -> AsyncIterator[bytes]:
+    async def blocks(self, digest: str) -> AsyncGenerator[bytes, None]:
         """Give the content in blocks; `NotFound`, or at the end `HostError` if it is damaged."""
         self.size(digest)
         hashed = hashlib.sha256()

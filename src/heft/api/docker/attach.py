@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from heft.api import detach
@@ -74,5 +75,6 @@ async def _follow(
 async def _replay(call: Call, client: Hijacked, machine: Machine, wanted: Wanted) -> None:
     query = LogQuery(stdout=wanted.stdout, stderr=wanted.stderr)
     writer = LogWriter(framed=wanted.framed)
-    async for line in call.engine.machines.logs(machine.id, query):
-        await client.write(writer.encode(line))
+    async with contextlib.aclosing(call.engine.machines.logs(machine.id, query)) as lines:
+        async for line in lines:
+            await client.write(writer.encode(line))
