@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--clients", type=int, default=100, help="of the crowd")
     result.add_argument("--idle", type=int, default=500, help="machines at once")
     result.add_argument("--many", type=int, default=1000, help="machines as fast as it goes")
-    result.add_argument("--followers", type=int, default=50)
+    result.add_argument("--followers", type=int, default=50, help="half logs, half statistics")
+    result.add_argument("--seconds", type=float, default=20, help="that they follow")
     result.add_argument("--log", type=int, default=1 << 30, help="bytes written to one log")
     result.add_argument("--leavers", type=int, default=1000, help="clients that go mid-stream")
     result.add_argument("--runs", type=int, default=10_000, help="short ones, one after another")
@@ -63,7 +64,7 @@ def parts(asked: argparse.Namespace) -> dict[str, tuple[str, Work]]:
         ),
         "followers": (
             f"{asked.followers} followers of logs and statistics",
-            lambda api, daemon: streams.followers(api, daemon, asked.followers, 20),
+            lambda api, daemon: streams.followers(api, daemon, asked.followers, asked.seconds),
         ),
         "log": (
             "A machine that fills its log",
@@ -71,7 +72,7 @@ def parts(asked: argparse.Namespace) -> dict[str, tuple[str, Work]]:
         ),
         "deaf": (
             "A client that does not read",
-            lambda api, daemon: streams.deaf_client(api, daemon, 256 << 20),
+            lambda api, daemon: streams.deaf_client(api, daemon, asked.log // 4),
         ),
         "leavers": (
             "Clients that go in the middle of a stream",

@@ -102,7 +102,7 @@ async def big_log(api: Api, daemon: Daemon, size: int) -> tuple[Figure, ...]:
         Figure("written", size / MIB, "MiB"),
         Figure("a second", size / MIB / took, "MiB"),
         Figure("exit code", await ending, "", 0),
-        Figure("the log's files, at most", largest / MIB, "MiB", 100),
+        Figure("the log's files, at most", largest / MIB, "MiB", 150),
         Figure("the last line, whole", float(last[8:].strip() == line.encode()), "", -1),
         Figure("another request meanwhile, longest", slowest * 1000, "ms", 500),
         Figure("more memory", resident(daemon.pid) - memory, "MiB", 16),

@@ -5,6 +5,7 @@ import hashlib
 import io
 import lzma
 import os
+import queue
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -33,13 +34,18 @@ def piped(data: bytes, keep: int | None = None) -> Iterator[Intake]:
 
     thread = threading.Thread(target=write)
     thread.start()
+    intake = Intake(reading, keep)
     try:
-        yield Intake(reading, keep)
+        yield intake
     finally:
-        # What was not read must not keep the two threads waiting.
+        # What was not read must not keep the two threads waiting, and the intake's must have
+        # ended: the next pipe may have this one's number.
         while os.read(reading, 1 << 20):
             pass
         thread.join()
+        while intake._thread.is_alive():
+            with suppress(queue.Empty):
+                intake._queue.get(timeout=0.001)
         os.close(reading)
 
 
