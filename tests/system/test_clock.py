@@ -3,7 +3,6 @@
 The daemon's own clock is moved, not the host's: a `sitecustomize` adds to what `time.time` says.
 """
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tests.harness.images import BUSYBOX, busybox_tar
 pytestmark = pytest.mark.usefixtures("clean_host")
 
 DAY = 24 * 3600
-JUMPS = [-DAY, -40 * 365 * DAY, DAY, 10 * 365 * DAY]
+JUMPS = [-40 * 365 * DAY, 10 * 365 * DAY]
 HOOK = """
 import os, time
 _path, _time, _time_ns = os.environ["TEST_CLOCK"], time.time, time.time_ns
@@ -131,7 +130,7 @@ def test_policies_go_on(daemon: Daemon, clock: Clock, jump: int) -> None:
     assert daemon.request("GET", "/containers/again/json").json["RestartCount"] == 3
 
 
-@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("jump", [-DAY, DAY])
 def test_streams_with_an_end_end(daemon: Daemon, clock: Clock, jump: int) -> None:
     create(daemon, "box", "while true; do echo x; sleep 0.1; done")
     assert do(daemon, "box", "start") == 204
@@ -144,15 +143,17 @@ def test_streams_with_an_end_end(daemon: Daemon, clock: Clock, jump: int) -> Non
         except (OSError, HTTPException) as error:
             answers.append(repr(error).encode())
 
-    thread = threading.Thread(target=ask, args=(f"/events?until={until:.3f}",))
-    thread.start()
+    follow = f"/containers/box/logs?stdout=1&follow=1&until={until:.3f}"
+    asked = (f"/events?until={until:.3f}", follow)
+    threads = [threading.Thread(target=ask, args=(path,)) for path in asked]
+    for thread in threads:
+        thread.start()
     time.sleep(0.2)
     clock.jump(jump)
     do(daemon, "box", "pause")
-    do(daemon, "box", "unpause")
-    thread.join(10)
-    assert len(answers) == 1, "it has not ended"
-    for line in answers[0].splitlines():
-        assert json.loads(line)["Type"] == "container"
+    for thread in threads:
+        thread.join(5)
+    assert len(answers) == 2, "it has not ended"
+    assert do(daemon, "box", "unpause") == 204
     assert daemon.request("POST", "/containers/prune").status == 200
     assert daemon.request("GET", "/containers/box/stats?stream=0").status == 200

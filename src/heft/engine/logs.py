@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import calendar
 import contextlib
+import math
 import os
 import time
 from typing import TYPE_CHECKING
@@ -153,6 +154,8 @@ async def _follow(
 ) -> AsyncGenerator[LogLine, None]:
     """Read on, from file to file, however often the log is rotated meanwhile."""
     rest, pause = b"", QUICKEST_LOOK
+    # Reckoned once: a clock that is set back later must not hold the end up.
+    end = time.monotonic() + (query.until - time.time_ns()) / 1e9 if query.until else math.inf
     try:
         while True:
             # Asked before reading: what was written before the run ended, or the log was rotated,
@@ -169,7 +172,7 @@ async def _follow(
                 before, handle = handle, _next(path, handle)
                 if before is not None:
                     before.close()
-            elif not goes_on or (query.until and time.time_ns() > query.until):
+            elif not goes_on or time.monotonic() > end:
                 return
             else:
                 await asyncio.sleep(pause)
