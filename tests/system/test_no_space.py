@@ -258,10 +258,10 @@ def test_the_store_itself(daemon: Daemon, disk: Disk) -> None:
         for number in range(100):
             body = {"Name": f"v{number}", "Labels": labels}
             answer = daemon.request("POST", "/volumes/create", body)
-            assert answer.status == 500, answer.body
-            if "cannot write the store" in answer.message:
+            if answer.status != 201:
                 break
-        assert FULL in answer.message
+        assert answer.status == 500
+        assert FULL in answer.message.lower(), answer.message
         pid = state(daemon, "box")["Pid"]
         os.kill(pid, 9)
         time.sleep(0.3)
