@@ -23,7 +23,7 @@ class Figure:
 
 
 GROWTH = {
-    "memory": 8.0,
+    "memory": 16.0,
     "descriptors": 0,
     "threads": 4,
     "mounts": 0,
@@ -34,7 +34,8 @@ GROWTH = {
     "processes": 0,
     "disk": 5.0,
 }
-"""By how much each may have grown. Memory: the allocator's slack; threads are made when needed, up
+"""By how much each may have grown. Memory: what the allocator keeps of the
+most machines there were at once; threads are made when needed, up
 to their number; disk: the store's log, up to its size."""
 
 

@@ -78,6 +78,7 @@ async def _follow_stats(api: Api, name: str, end: float) -> int:
 
 async def big_log(api: Api, daemon: Daemon, size: int) -> tuple[Figure, ...]:
     """Let a machine write so many bytes to a log that may have three files of 10 MB."""
+    size -= size % 100
     options = {"max-size": "10m", "max-file": "3"}
     limits = {"Type": "json-file", "Config": options}
     line = "x" * 99
