@@ -1,5 +1,5 @@
 # The commands of the README. What they do is in packaging/.
-.PHONY: up down uninstall test lint bench
+.PHONY: up down uninstall test lint bench load
 
 up:
 	@packaging/install.sh
@@ -27,3 +27,8 @@ bench:
 	@packaging/test-environment.sh
 	@packaging/packages.sh bench
 	@.venv/bin/python -m benchmarks.run $(ARGS)
+
+load:
+	@packaging/install.sh
+	@packaging/test-environment.sh
+	@.venv/bin/python -m benchmarks.load.run $(ARGS)

@@ -22,6 +22,7 @@ from heft.api.tls import TLSFiles
 from heft.engine.engine import Engine
 from heft.engine.settings import Settings
 from heft.errors import HeftError, InvalidArgument
+from heft.failures import refused
 from heft.host.lock import DirectoryLock
 from heft.layout import DEFAULT_DATA, DEFAULT_RUN, Layout
 from heft.networks.settings import NetworkSettings
@@ -164,6 +165,9 @@ def main() -> None:
         uvloop.run(serve(arguments))
     except HeftError as error:
         sys.exit(f"heftd: {error}")
+    except OSError as error:
+        logging.exception("heftd cannot go on")
+        sys.exit(f"heftd: {refused(f'use {error.filename}', error)}")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ MODULE_LINES = 450
 FUNCTION_LINES = 70
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
-GROUND = {"errors", "faults", "undo", "layout", ""}
+GROUND = {"errors", "failures", "faults", "undo", "layout", ""}
 """Single modules that everything of the daemon stands on; the empty name is heft itself."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
+    "failures": {"errors"},
     "faults": set(),
     "undo": {"errors"},
     "layout": set(),

@@ -38,13 +38,14 @@ def piped(data: bytes, keep: int | None = None) -> Iterator[Intake]:
     try:
         yield intake
     finally:
-        # Both threads must be done with the pipe before another one gets its number.
-        while intake._thread.is_alive():
-            with suppress(queue.Empty):
-                intake._queue.get(timeout=0.01)
+        # What was not read must not keep the two threads waiting, and the intake's must have
+        # ended: the next pipe may have this one's number.
         while os.read(reading, 1 << 20):
             pass
         thread.join()
+        while intake._thread.is_alive():
+            with suppress(queue.Empty):
+                intake._queue.get(timeout=0.001)
         os.close(reading)
 
 

@@ -1,5 +1,6 @@
 """Reading CRI logs: times, tails, rotated files, lines in parts."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,52 @@ async def test_follow_goes_on_through_a_rotation(tmp_path: Path) -> None:
             path.rename(tmp_path / "log.1")
             path.write_text(entry(2, "two"))
     assert seen == [b"one\n", b"two\n"]
+
+
+async def test_a_follower_behind_several_rotations_misses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(entry(1, "1"))
+    seen: list[bytes] = []
+    async for line in logs.read(path, LogQuery(follow=True), lambda: b"4\n" not in seen):
+        seen.append(line.data)
+        if line.data == b"1\n":
+            with path.open("a") as file:
+                file.write(entry(2, "2"))
+            path.rename(tmp_path / "log.2")
+            (tmp_path / "log.1").write_text(entry(3, "3"))
+            path.write_text(entry(4, "4"))
+    assert seen == [b"1\n", b"2\n", b"3\n", b"4\n"]
+
+
+async def test_a_follower_whose_file_is_not_kept_goes_on_with_the_oldest(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(entry(1, "1"))
+    seen: list[bytes] = []
+    async for line in logs.read(path, LogQuery(follow=True), lambda: b"4\n" not in seen):
+        seen.append(line.data)
+        if line.data == b"1\n":
+            path.unlink()
+            (tmp_path / "log.1").write_text(entry(3, "3"))
+            path.write_text(entry(4, "4"))
+    assert seen == [b"1\n", b"3\n", b"4\n"]
+
+
+async def test_a_follower_keeps_one_file_open(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(entry(0, "0"))
+    before = len(os.listdir("/proc/self/fd"))
+    count = 0
+    reading = logs.read(path, LogQuery(follow=True), lambda: True)
+    async for line in reading:
+        assert line.data == f"{count}\n".encode()
+        count += 1
+        assert len(os.listdir("/proc/self/fd")) <= before + 1
+        if count == 30:
+            break
+        path.unlink()
+        path.write_text(entry(1, str(count)))
+    await reading.aclose()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_no_log_is_no_lines(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from heft.api.errors import status_of
 from heft.api.versions import split
 from heft.api.work import Work
 from heft.errors import HeftError
+from heft.failures import refused
 
 if TYPE_CHECKING:
     from heft.api.routes import Routes
@@ -42,12 +43,18 @@ class Dispatcher:
         try:
             return await self._answer(request)
         except HeftError as error:
-            return self._refuse(request, status_of(error), str(error), error)
-        except (ConnectionError, web.HTTPException):
+            return self._refuse(request, status_of(error), str(error))
+        except web.HTTPException:
             raise
+        except ConnectionError as error:
+            return _break_off(request, str(error))
+        except OSError as error:
+            log.exception("%s %s", request.method, request.path)
+            said = refused(f"do {request.method} {request.path}", error)
+            return self._refuse(request, status_of(said), str(said))
         except Exception as error:
             log.exception("%s %s", request.method, request.path)
-            return self._refuse(request, 500, f"internal error: {error!r}", error)
+            return self._refuse(request, 500, f"internal error: {error!r}")
         finally:
             self._answering.discard(task)
 
@@ -55,17 +62,14 @@ class Dispatcher:
         version, path = split(request.path)
         found = self._routes.find(request.method, path)
         if found is None:
-            return self._refuse(request, 404, "page not found", None)
+            return self._refuse(request, 404, "page not found")
         handler, name = found
         return await handler(Call(request, self._engine, self._work, version, name))
 
-    def _refuse(
-        self, request: web.BaseRequest, status: int, message: str, error: Exception | None
-    ) -> web.StreamResponse:
+    def _refuse(self, request: web.BaseRequest, status: int, message: str) -> web.StreamResponse:
         if request.writer.output_size > 0:
             # The answer has begun: it can only be broken off, which the client sees.
-            log.info("%s %s broken off: %s", request.method, request.path, message)
-            raise ConnectionResetError(message) from error
+            return _break_off(request, message)
         if status in NO_BODY:
             return web.Response(status=status, headers=COMMON_HEADERS)
         body = encode({"message": message}) + b"\n"
@@ -78,3 +82,14 @@ class Dispatcher:
         for task in answering:
             task.cancel()
         await asyncio.gather(*answering, return_exceptions=True)
+
+
+def _break_off(request: web.BaseRequest, why: str) -> web.StreamResponse:
+    """End the connection in the middle of an answer, or note that the client has ended it.
+
+    The response goes nowhere; with an exception, aiohttp would log a traceback for each client.
+    """
+    log.info("%s %s broken off: %s", request.method, request.path, why)
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

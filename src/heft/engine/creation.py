@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform as host_platform
 import socket
 import time
@@ -12,7 +13,8 @@ import msgspec
 
 from heft.engine import files, health, launch, links, mounts, names, refusals, validation
 from heft.engine.run import network_of
-from heft.errors import HostError, InvalidArgument, NotFound
+from heft.errors import InvalidArgument, NotFound
+from heft.failures import translated
 from heft.faults import reach
 from heft.model.machine import Machine, MountKind, MountPoint, State
 from heft.model.request import Created
@@ -52,7 +54,8 @@ async def create(
         undo.push("remove what was made of it", lambda: remove(machine.id))
         reach("create.recorded")
         directory = parts.settings.layout.machine(machine.id)
-        directory.mkdir(mode=0o710, parents=True)
+        with translated(f"make {directory}"):
+            directory.mkdir(mode=0o710, parents=True)
         reach("create.directory")
         for mount in wanted:
             point = await _settle(parts, machine, mount)
@@ -230,14 +233,12 @@ async def _settle(parts: Parts, machine: Machine, wanted: Wanted) -> MountPoint:
     if wanted.kind is MountKind.VOLUME:
         return await _settle_volume(parts, machine, wanted)
     if wanted.make_source:
-        try:
+        # A file, a socket or a device can be bound as well.
+        with (
+            translated(f"create mount source path '{wanted.source}'"),
+            contextlib.suppress(FileExistsError),
+        ):
             Path(wanted.source).mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            pass  # a file, a socket or a device can be bound as well
-        except OSError as error:
-            raise HostError(
-                f"error while creating mount source path '{wanted.source}': {error.strerror}"
-            ) from error
     return MountPoint(
         kind=wanted.kind,
         source=wanted.source,

@@ -66,6 +66,8 @@ class Subscription:
     ) -> None:
         self._group = group
         self._until = until
+        # Reckoned once: a clock that is set back later must not hold the end up.
+        self._end = None if until is None else time.monotonic() + (until - time.time_ns()) / 1e9
         self._filters = filters
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
@@ -101,12 +103,11 @@ class Subscription:
     async def _wait(self) -> bool:
         """Wait for an event; False when the time is over and there is none."""
         self._arrived.clear()
-        if self._until is None:
+        if self._end is None:
             await self._arrived.wait()
             return True
-        left = (self._until - time.time_ns()) / 1e9
         try:
-            async with asyncio.timeout(max(left, 0)):
+            async with asyncio.timeout(max(self._end - time.monotonic(), 0)):
                 await self._arrived.wait()
         except TimeoutError:
             return bool(self._waiting)

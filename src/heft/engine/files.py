@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError, InvalidArgument
+from heft.errors import InvalidArgument
+from heft.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,11 +36,10 @@ def write(machine: Machine, directory: Path, resolvers: Iterable[str], linked: s
         "hostname": machine.config.hostname + "\n",
         "resolv.conf": resolver(machine, tuple(resolvers), _host_resolver()),
     }
-    try:
-        for name, text in texts.items():
-            (directory / name).write_text(text)
-    except OSError as error:
-        raise HostError(f"cannot write {error.filename}: {error.strerror}") from error
+    for name, text in texts.items():
+        path = directory / name
+        with translated(f"write {path}"):
+            path.write_text(text)
 
 
 def _host_resolver() -> str:

@@ -12,7 +12,15 @@ from heft.engine import health, removal, restart, run, updates
 from heft.engine.checkups import Checkups
 from heft.engine.sessions import PendingSession
 from heft.engine.validation import signal_number
-from heft.errors import AlreadyInState, Conflict, HeftError, HostError, NotFound, NotSupported
+from heft.errors import (
+    AlreadyInState,
+    Conflict,
+    HeftError,
+    HostError,
+    NoSpace,
+    NotFound,
+    NotSupported,
+)
 from heft.faults import reach
 from heft.model.machine import Machine, State
 from heft.model.request import WaitCondition
@@ -29,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10
+AGAIN_SECONDS = 1.0
+"""Between two attempts to record what has happened, on a disk that is full."""
 KILL_SECONDS = 10.0
 """How long a workload may take to go after SIGKILL."""
 
@@ -115,9 +125,23 @@ class Life:
 
     async def _see_end(self) -> None:
         try:
-            await self.finish(await self._weight.wait(self._id))
+            ended = await self._weight.wait(self._id)
+            while not await self._finished(ended):  # noqa: ASYNC110 - nobody tells of space
+                await asyncio.sleep(AGAIN_SECONDS)
         except HeftError:
             log.exception("container %s: its end could not be dealt with", self._id)
+
+    async def _finished(self, exit: Exit) -> bool:  # noqa: A002
+        """Deal with the end of a run; False if the store takes no writes now."""
+        try:
+            if self.machine.state is State.REMOVING:
+                await self._remove(volumes=True)
+            else:
+                await self.finish(exit)
+        except NoSpace as error:
+            log.warning("container %s: its end cannot be recorded yet: %s", self._id, error)
+            return False
+        return True
 
     async def finish(self, exit: Exit) -> None:  # noqa: A002
         """Deal with the end of a run: record, clear up, tell, and start again if it is to be."""

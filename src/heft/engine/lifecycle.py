@@ -10,7 +10,8 @@ _UP = {State.EXITED, State.RESTARTING}
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.CREATING: frozenset({State.CREATED, State.REMOVING}),
     State.CREATED: frozenset({State.STARTING, State.REMOVING}),
-    State.STARTING: frozenset({State.RUNNING, State.CREATED, *_UP}),
+    # Removed: its start failed on a disk so full that not even that could be recorded.
+    State.STARTING: frozenset({State.RUNNING, State.CREATED, State.REMOVING, *_UP}),
     State.RUNNING: frozenset({State.PAUSED, *_UP}),
     State.PAUSED: frozenset({State.RUNNING, *_UP}),
     State.RESTARTING: frozenset({State.STARTING, State.EXITED, State.REMOVING}),

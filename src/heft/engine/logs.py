@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import calendar
 import contextlib
+import math
 import os
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from heft.model.machine import Stream
 from heft.model.request import LogLine, LogQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -68,15 +69,18 @@ def rotated(path: Path) -> list[Path]:
     return found[::-1]
 
 
-async def read(path: Path, query: LogQuery, is_up: Callable[[], bool]) -> AsyncIterator[LogLine]:
+async def read(
+    path: Path, query: LogQuery, is_up: Callable[[], bool]
+) -> AsyncGenerator[LogLine, None]:
     """Give the lines that are asked for; with `follow`, until the machine's run is over."""
     with contextlib.ExitStack() as stack:
         past, current = _open(path, query.tail, stack)
         for file in past:
             async for line in _lines(file, query):
                 yield line
-        async for line in _follow(path, current, query, is_up, stack):
-            yield line
+        async with contextlib.aclosing(_follow(path, current, query, is_up)) as lines:
+            async for line in lines:
+                yield line
 
 
 def _open(
@@ -126,7 +130,7 @@ def _ends_of_full_lines(block: bytes, start: int) -> list[int]:
     return ends
 
 
-async def _lines(file: BinaryIO, query: LogQuery) -> AsyncIterator[LogLine]:
+async def _lines(file: BinaryIO, query: LogQuery) -> AsyncGenerator[LogLine, None]:
     rest = b""
     while block := file.read(BLOCK):
         *lines, rest = (rest + block).split(b"\n")
@@ -146,39 +150,51 @@ def _wanted(lines: list[bytes], query: LogQuery) -> Iterator[LogLine]:
 
 
 async def _follow(
-    path: Path,
-    handle: BinaryIO | None,
-    query: LogQuery,
-    is_up: Callable[[], bool],
-    stack: contextlib.ExitStack,
-) -> AsyncIterator[LogLine]:
+    path: Path, handle: BinaryIO | None, query: LogQuery, is_up: Callable[[], bool]
+) -> AsyncGenerator[LogLine, None]:
+    """Read on, from file to file, however often the log is rotated meanwhile."""
     rest, pause = b"", QUICKEST_LOOK
-    while True:
-        # Asked before reading: what was written before the run ended is still read after it.
-        goes_on = query.follow and is_up()
-        block = handle.read(BLOCK) if handle else b""
-        if block:
-            pause = QUICKEST_LOOK
-            *lines, rest = (rest + block).split(b"\n")
-            for line in _wanted(lines, query):
-                yield line
-            await asyncio.sleep(0)
-            continue
-        if not goes_on or (query.until and time.time_ns() > query.until):
-            return
-        if (newer := _replaced(path, handle)) is not None:
-            handle = stack.enter_context(newer)
-            continue
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, SLOWEST_LOOK)
+    # Reckoned once: a clock that is set back later must not hold the end up.
+    end = time.monotonic() + (query.until - time.time_ns()) / 1e9 if query.until else math.inf
+    try:
+        while True:
+            # Asked before reading: what was written before the run ended, or the log was rotated,
+            # is still read after it.
+            goes_on, over = query.follow and is_up(), _is_over(path, handle)
+            block = handle.read(BLOCK) if handle else b""
+            if block:
+                pause = QUICKEST_LOOK
+                *lines, rest = (rest + block).split(b"\n")
+                for line in _wanted(lines, query):
+                    yield line
+                await asyncio.sleep(0)
+            elif query.follow and over:
+                before, handle = handle, _next(path, handle)
+                if before is not None:
+                    before.close()
+            elif not goes_on or time.monotonic() > end:
+                return
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, SLOWEST_LOOK)
+    finally:
+        if handle is not None:
+            handle.close()
 
 
-def _replaced(path: Path, handle: BinaryIO | None) -> BinaryIO | None:
-    """Open the log again if it was rotated away, or made only now."""
+def _is_over(path: Path, handle: BinaryIO | None) -> bool:
+    """Say whether there is a file after this one: the monitor writes to this no more."""
     try:
         status = path.stat()
     except FileNotFoundError:
-        return None
-    if handle is not None and os.fstat(handle.fileno()).st_ino == status.st_ino:
-        return None
-    return open(path, "rb")
+        return False  # it is just being rotated, or not there yet
+    return handle is None or os.fstat(handle.fileno()).st_ino != status.st_ino
+
+
+def _next(path: Path, handle: BinaryIO | None) -> BinaryIO:
+    """Open the file after this one; the oldest there is, if this one is not kept any more."""
+    files = [*rotated(path), path]
+    numbers = [file.stat().st_ino for file in files]
+    own = os.fstat(handle.fileno()).st_ino if handle is not None else 0
+    at = numbers.index(own) + 1 if own in numbers else 0
+    return files[at].open("rb")

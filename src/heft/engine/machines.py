@@ -14,7 +14,7 @@ from heft.host.processes import run
 from heft.model.machine import Machine, State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from heft.engine.execs import Execs
@@ -147,8 +147,8 @@ class Machines:
         """Publish that something was done with it that left it as it is: `attach`, `detach`."""
         self._parts.tell(self.get(reference), action, **attributes)
 
-    def logs(self, reference: str, query: LogQuery) -> AsyncIterator[LogLine]:
-        """Give what it wrote. With `follow`, goes on until its run ends."""
+    def logs(self, reference: str, query: LogQuery) -> AsyncGenerator[LogLine, None]:
+        """Give what it wrote; with `follow`, until its run ends. The caller closes it."""
         machine = self.get(reference)
         if machine.host_config.log_config.type == "none":
             raise InvalidArgument('configured logging driver does not support reading: "none"')

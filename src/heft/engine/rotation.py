@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from heft.engine.validation import log_limits
@@ -18,19 +19,65 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS, QUICK_SECONDS = 0.25, 0.02
+"""Between two looks at a log: of all, and of those that grow so fast that the others come late."""
+
+
+class _Watch:
+    """How fast logs grow."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._seen: dict[str, tuple[float, int]] = {}
+        self.quick: set[str] = set()
+
+    def all(self) -> list[Machine]:
+        """Give the machines whose logs have a limit."""
+        limited = [
+            machine
+            for machine in self._parts.records
+            if machine.is_up and log_limits(machine.host_config)[0]
+        ]
+        for gone in self._seen.keys() - {machine.id for machine in limited}:
+            del self._seen[gone]
+            self.quick.discard(gone)
+        return limited
+
+    def fast(self) -> list[Machine]:
+        """Give those that must be looked at soon again."""
+        found = (self._parts.records.get(machine_id) for machine_id in self.quick)
+        return [machine for machine in found if machine is not None and machine.is_up]
+
+    async def look(self, machine: Machine) -> None:
+        """Rotate the machine's log if it is full; see how fast it grows."""
+        limit, _ = log_limits(machine.host_config)
+        path = self._parts.settings.layout.machine(machine.id) / "log"
+        size = path.stat().st_size if path.exists() else 0
+        now = time.monotonic()
+        then, before = self._seen.get(machine.id, (now - LOOK_SECONDS, 0))
+        grown = (size - before) / max(now - then, QUICK_SECONDS) * LOOK_SECONDS
+        self._seen[machine.id] = (now, size)
+        full = size >= limit
+        (self.quick.add if full or grown > limit / 4 else self.quick.discard)(machine.id)
+        if full or not size:
+            await rotate_if_full(self._parts, machine)
+            self._seen[machine.id] = (now, 0)
 
 
 async def keep_rotating(parts: Parts) -> None:
     """Look at the logs that have a limit, again and again."""
+    watch = _Watch(parts)
+    due = 0.0
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        for machine in parts.records:
-            if machine.is_up and log_limits(machine.host_config)[0]:
-                try:
-                    await rotate_if_full(parts, machine)
-                except (HeftError, OSError) as error:
-                    log.warning("container %s: cannot rotate its log: %s", machine.id, error)
+        await asyncio.sleep(QUICK_SECONDS if watch.quick else LOOK_SECONDS)
+        every = time.monotonic() >= due
+        if every:
+            due = time.monotonic() + LOOK_SECONDS
+        for machine in watch.all() if every else watch.fast():
+            try:
+                await watch.look(machine)
+            except (HeftError, OSError) as error:
+                log.warning("container %s: cannot rotate its log: %s", machine.id, error)
 
 
 async def rotate_if_full(parts: Parts, machine: Machine) -> None:

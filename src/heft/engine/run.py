@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.engine import files, health, links
-from heft.errors import HeftError, StartFailed
+from heft.errors import HeftError, NoSpace, StartFailed
 from heft.faults import reach
 from heft.model.machine import Machine, Run, State
 from heft.networks.ports import requested_ports
@@ -56,7 +56,10 @@ async def begin(parts: Parts, machine: Machine, prepared: Callable[[], Awaitable
     except BaseException as error:
         code = error.exit_code if isinstance(error, StartFailed) else REFUSED
         failed = msgspec.structs.replace(machine.run, pid=0, exit_code=code, error=str(error))
-        change(machine.id, state=before, endpoint=None, run=failed)
+        try:
+            change(machine.id, state=before, endpoint=None, run=failed)
+        except NoSpace as full:
+            error.add_note(f"it stays in state {State.STARTING}: {full}")
         raise
     reach("start.recorded")
     return started

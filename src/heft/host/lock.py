@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from heft.errors import Unavailable
+from heft.failures import translated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +18,9 @@ class DirectoryLock:
 
     def __init__(self, path: Path) -> None:
         """Take it. Raises `Unavailable` where another process has it."""
-        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with translated(f"open {path}"):
+            path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

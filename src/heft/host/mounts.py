@@ -14,11 +14,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError, NoSpace
+from heft.failures import translated
 from heft.host import syscalls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE = 0x1
@@ -47,20 +47,11 @@ class _Attributes(ctypes.Structure):
     )
 
 
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        kind = NoSpace if error.errno in (errno.ENOSPC, errno.EROFS) else HostError
-        raise kind(f"cannot {what}: {error.strerror}") from error
-
-
 def mount(
     kind: str, target: Path, *, source: str = "", flags: int = 0, options: Sequence[str] = ()
 ) -> None:
     """Mount a file system of this kind (`tmpfs`, `cgroup` …); `source` is its name or device."""
-    with _translated(f"mount {kind} on {target}"):
+    with translated(f"mount {kind} on {target}"):
         syscalls.mount(
             os.fsencode(source or kind),
             os.fsencode(target),
@@ -87,7 +78,7 @@ def overlay(
         # overlayfs wants two directories; a read-only bind of the only one shows the same.
         bind(lowers[0], target, recursive=False, read_only=True)
         return
-    with _translated(f"mount overlay on {target}"), contextlib.ExitStack() as stack:
+    with translated(f"mount overlay on {target}"), contextlib.ExitStack() as stack:
         plain = _overlay_options([str(path) for path in reversed(lowers)], upper, work, options)
         if len(plain) >= _PAGE or not all(map(_is_plain, (*lowers, upper, work))):
             # Short names without any character to escape, for as long as the mount is made.
@@ -123,7 +114,7 @@ def bind(source: Path, target: Path, *, recursive: bool = True, read_only: bool 
     It is read-only (submounts too) from its first instant on, if that is asked for.
     """
     depth = _AT_RECURSIVE if recursive else 0
-    with _translated(f"bind {source} to {target}"):
+    with translated(f"bind {source} to {target}"):
         flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | depth
         tree = syscalls.call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
         try:
@@ -144,7 +135,7 @@ def unmount(target: Path, *, lazy: bool = True) -> None:
     `lazy` takes it out of the tree at once even if it is in use.
     """
     flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-    with _translated(f"unmount {target}"):
+    with translated(f"unmount {target}"):
         try:
             syscalls.umount2(os.fsencode(target), flags)
         except OSError as error:

@@ -8,7 +8,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from heft.errors import HeftError, HostError
+from heft.errors import HeftError
+from heft.failures import refused, translated
 from heft.host.processes import run
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Trash:
 
     def start(self) -> None:
         """Make the directory and delete what an earlier daemon left there."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with translated(f"make {self.directory}"):
+            self.directory.mkdir(parents=True, exist_ok=True)
         if any(self.directory.iterdir()):
             self._empty_soon()
 
@@ -41,7 +43,7 @@ class Trash:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise HostError(f"cannot remove {path}: {error.strerror}") from error
+            raise refused(f"remove {path}", error) from error
         self._empty_soon()
 
     def _empty_soon(self) -> None:

@@ -7,24 +7,22 @@ Whatever is read is hashed again: a damaged blob is an error, and never content.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import hashlib
 import os
 import secrets
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError, NoSpace, NotFound
+from heft.errors import HostError, NotFound
+from heft.failures import translated
 from heft.images.reference import is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
     from heft.host.trash import Trash
 
 BLOCK = 1 << 20
-_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Blobs:
@@ -63,7 +61,7 @@ class Blobs:
             # To replace it would free the old one's blocks while everybody waits.
             self._trash.throw(file)
             return
-        with _translated(f"store blob {digest}"):
+        with translated(f"store blob {digest}"):
             file.rename(self.path(digest))
 
     async def add(self, content: bytes) -> str:
@@ -71,7 +69,7 @@ class Blobs:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if digest not in self:
             file = self._place / secrets.token_hex(8)
-            with _translated(f"store blob {digest}"):
+            with translated(f"store blob {digest}"):
                 await asyncio.to_thread(_write, file, content)
             self.adopt(file, digest)
         return digest
@@ -88,7 +86,7 @@ class Blobs:
             content += block
         return content
 
-    async def blocks(self, digest: str) -> AsyncIterator[bytes]:
+    async def blocks(self, digest: str) -> AsyncGenerator[bytes, None]:
         """Give the content in blocks; `NotFound`, or at the end `HostError` if it is damaged."""
         self.size(digest)
         hashed = hashlib.sha256()
@@ -112,12 +110,3 @@ def _write(file: Path, content: bytes) -> None:
         target.write(content)
         target.flush()
         os.fsync(target.fileno())
-
-
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        kind = NoSpace if error.errno in _SPACE else HostError
-        raise kind(f"cannot {what}: {error.strerror}") from error

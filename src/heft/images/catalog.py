@@ -13,7 +13,7 @@ from heft.images.removal import ImageUser, Removed
 from heft.images.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from heft.host.trash import Trash
@@ -132,7 +132,7 @@ class Images:
         """
         return await loading.load(self._store, source, progress)
 
-    def save(self, references: Sequence[str]) -> AsyncIterator[bytes]:
+    def save(self, references: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """Give images as one tar. Raises `NotFound` here, not at the first block."""
         selection = saving.select(self._store, self.resolve, references)
         return saving.save(self._store, selection)

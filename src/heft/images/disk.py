@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -28,6 +29,17 @@ def sync(directory: str) -> None:
             raise OSError(number, os.strerror(number))
     finally:
         os.close(root)
+
+
+def check_room(size: int, path: str) -> None:
+    """Raise `OSError` (ENOSPC) if a file of so many bytes would take the disk's last hundredth.
+
+    A few bytes of a compressed or sparse file can stand for more than any disk has; what else is on
+    the disk, the store above all, must not find it full meanwhile.
+    """
+    space = os.statvfs(".")
+    if size > (space.f_bavail - space.f_blocks // 100) * space.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
 def spread(directory: Path) -> None:

@@ -22,6 +22,8 @@ BLOCK = 1 << 20
 WAITING_BLOCKS = 16
 LONGEST_HEADER = 1 << 20
 """Bytes of one header record (a long name, extended attributes), as Go's archive/tar has it."""
+LONGEST_END = 64 << 20
+"""Bytes of padding behind a tar's last entry: more of it is no padding, but a bomb."""
 
 STORABLE = (Compression.NONE, Compression.GZIP, Compression.ZSTD)
 """What an OCI layer can be compressed with; a stream in another format is kept decompressed."""
@@ -154,9 +156,12 @@ class Intake:
             yield piece
 
     def finish(self) -> Taken:
-        """Read to the end; say what came in."""
+        """Read to the end; say what came in. Raises `Broken` if the end has no end."""
+        behind = 0
         while self._next_block():
-            pass
+            behind += len(self._block)
+            if behind > LONGEST_END:
+                raise Broken(f"more than {LONGEST_END >> 20} MiB behind the end of the tar")
         assert self._taken is not None
         return self._taken
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.errors import InvalidArgument, NotFound
+from heft.failures import translated
 from heft.images.compression import Compression
 from heft.images.piping import run_child
 from heft.store.database import Table
@@ -99,7 +100,8 @@ class Layers:
     def workplace(self) -> Iterator[Path]:
         """Give an empty directory that is thrown away afterwards, with what is still in it."""
         place = self._place / secrets.token_hex(8)
-        place.mkdir(mode=0o711)
+        with translated(f"make {place}"):
+            place.mkdir(mode=0o711)
         try:
             yield place
         finally:
@@ -122,8 +124,9 @@ class Layers:
             raise InvalidArgument("max depth exceeded", hint=f"at most {MOST_LAYERS} layers")
         name = secrets.token_hex(5)
         tree, view = place / name, place / f"{name}.below"
-        tree.mkdir(mode=0o755)
-        view.mkdir()
+        with translated("apply the layer"):
+            tree.mkdir(mode=0o755)
+            view.mkdir()
         lowers = [str(path) for path in self.paths(below)]
         kept = str(keep) if keep else "-"
         done = await run_child(
@@ -151,7 +154,8 @@ class Layers:
         record = applied.record
         if (known := self._records.get(record.chain)) is not None:
             return known
-        applied.directory.rename(self._root / record.directory)
+        with translated("keep the layer"):
+            applied.directory.rename(self._root / record.directory)
         self._table.put(record.chain, record)
         self._records[record.chain] = record
         return record

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from heft.errors import InvalidArgument
+from heft.failures import translated
 from heft.faults import reach
 from heft.images import configs
 from heft.images.archive import Archive, File
@@ -36,7 +37,8 @@ async def load(store: Store, source: Source, progress: Progress) -> list[str]:
     """
     with store.layers.workplace() as place, store.hold() as hold:
         spooled = place / "spool"
-        spooled.mkdir()
+        with translated(f"make {spooled}"):
+            spooled.mkdir()
         listing = await run_child(
             "heft.images.spool",
             str(spooled),

@@ -7,6 +7,7 @@ written it since version 25. The same images give the same bytes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import tarfile
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from heft.images.layers import chain_ids
 from heft.images.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from heft.images.store import Store
@@ -72,7 +73,7 @@ def _name(text: str) -> Reference | None:
         return None
 
 
-async def save(store: Store, selection: Selection) -> AsyncIterator[bytes]:
+async def save(store: Store, selection: Selection) -> AsyncGenerator[bytes, None]:
     """Give the tar. Raises `HostError` when a blob turns out to be damaged."""
     with store.hold() as hold:
         for image in selection.images.values():
@@ -84,8 +85,9 @@ async def save(store: Store, selection: Selection) -> AsyncIterator[bytes]:
         yield _directory("blobs") + _directory("blobs/sha256")
         for path, part in sorted(contents.parts.items()):
             yield _header(path, part.size)
-            async for block in part.blocks():
-                yield block
+            async with contextlib.aclosing(part.blocks()) as blocks:
+                async for block in blocks:
+                    yield block
             yield bytes(-part.size % tarfile.BLOCKSIZE)
         for path, text in contents.documents():
             yield _header(path, len(text)) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
@@ -97,7 +99,7 @@ class _Part:
     """A blob to be written: from the store, decompressed for it, or given."""
 
     size: int
-    blocks: Callable[[], AsyncIterator[bytes]]
+    blocks: Callable[[], AsyncGenerator[bytes, None]]
 
 
 class _Contents:
@@ -178,11 +180,11 @@ def _path(digest: str) -> str:
     return archive.BLOBS + digest.removeprefix("sha256:")
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
+async def _once(content: bytes) -> AsyncGenerator[bytes, None]:
     yield content
 
 
-async def _decompressed(path: Path, digest: str) -> AsyncIterator[bytes]:
+async def _decompressed(path: Path, digest: str) -> AsyncGenerator[bytes, None]:
     hashed = hashlib.sha256()
     with path.open("rb") as file:
         blocks = decompress(Compression.ZSTD, iter(lambda: file.read(_BLOCK), b""))

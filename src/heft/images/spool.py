@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from heft.images import verdict
-from heft.images.disk import sync
+from heft.images.disk import check_room, sync
 from heft.images.entries import Malformed, entries
 from heft.images.intake import Intake, write_all
 from heft.images.tree import inside
@@ -46,6 +46,7 @@ def spool(directory: str) -> dict[str, Any]:
 
 
 def _write(stream: Intake, path: str, size: int) -> str:
+    check_room(size, path)
     hashed = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

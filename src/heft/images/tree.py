@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from heft.images import attributes, entries, marks
 from heft.images.below import Trail
+from heft.images.disk import check_room
 from heft.images.entries import Malformed
 from heft.images.intake import write_all
 
@@ -73,6 +74,7 @@ class Tree:
     # What an entry becomes
 
     def _file(self, path: str, entry: tarfile.TarInfo) -> None:
+        check_room(entry.size, path)
         descriptor = self._place(path, lambda where: os.open(where, _NEW_FILE, 0o600))
         try:
             for offset, length in entries.extents(entry):

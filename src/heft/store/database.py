@@ -8,6 +8,9 @@ may cost the last moments, never the file.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=msgspec.Struct)
 
 SCHEMA_VERSION = 1
+RESERVED = 8 << 20
+"""Bytes of the log: twice what SQLite lets it have before it folds it into the file."""
 
 
 class Database:
@@ -34,6 +39,7 @@ class Database:
             self.execute("PRAGMA journal_mode=WAL")
             self.execute("PRAGMA synchronous=NORMAL")
             self._check_version()
+            self._reserve()
         except sqlite3.Error as error:
             raise translate(error, path) from error
 
@@ -44,7 +50,21 @@ class Database:
                 f"the store {self.path} has format {found}, newer than {SCHEMA_VERSION}",
                 hint="install the Heft that wrote it, or a newer one",
             )
-        self.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        if found != SCHEMA_VERSION:
+            self.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _reserve(self) -> None:
+        """Take the log's room now, so that ends and removals can be recorded on a full disk.
+
+        SQLite writes over its log from the beginning once all of it is in the file, and does not
+        mind what is behind its last frame (sqlite.org/walformat.html).
+        """
+        with contextlib.suppress(OSError):  # so little is left that the next write says so
+            wal = os.open(f"{self.path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(wal, 0, RESERVED)
+            finally:
+                os.close(wal)
 
     def execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         """Run one statement, as one transaction.
@@ -105,6 +125,23 @@ def translate(error: sqlite3.Error, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, sqlite3.IntegrityError):
         return Conflict(f"the store has this already: {error}")
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY):
-        return NoSpace(f"cannot write the store {path}: {error}", hint="free space on this disk")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
+        return NoSpace(
+            f"cannot write the store {path}: no space left on device",
+            hint="free space on this disk",
+        )
+    if (code is not None and code & 0xFF == sqlite3.SQLITE_READONLY) or _is_read_only(path):
+        return NoSpace(
+            f"cannot write the store {path}: read-only file system",
+            hint="the kernel's log says why, if you did not",
+        )
     return HostError(f"cannot use the store {path}: {error}")
+
+
+def _is_read_only(path: Path) -> bool:
+    """Say whether the file system takes no writes any more, which SQLite calls an I/O error."""
+    try:
+        os.utime(path)
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False

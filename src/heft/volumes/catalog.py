@@ -10,7 +10,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HostError, InvalidArgument, NotFound, NotSupported
+from heft.errors import Conflict, HeftError, InvalidArgument, NotFound, NotSupported
+from heft.failures import translated
 from heft.host import mounts
 from heft.host.paths import open_in_root
 from heft.host.processes import run
@@ -48,7 +49,8 @@ class Volumes:
 
     async def start(self) -> None:
         """Remove what a killed daemon left half made, and mounts that outlived it."""
-        self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with translated(f"make {self._root}"):
+            self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
         for mount in mounts.mounted_under(self._root):
             mounts.unmount(mount)
         for entry in self._root.iterdir():
@@ -108,10 +110,12 @@ class Volumes:
             anonymous=anonymous,
         )
         try:
-            self.path(name).mkdir(mode=0o755, parents=True)
-        except OSError as error:
-            raise HostError(f"cannot make volume {name}: {error.strerror}") from error
-        self._table.put(name, volume, name=name)
+            with translated(f"make volume {name}"):
+                self.path(name).mkdir(mode=0o755, parents=True)
+            self._table.put(name, volume, name=name)
+        except HeftError:
+            self._trash.throw(self._root / name)
+            raise
         self._volumes[name] = volume
         self._publish("create", name, {"driver": "local"})
         return volume
@@ -169,7 +173,8 @@ class Volumes:
             yield layers[0]
             return
         view = self._root / name / "_image"
-        view.mkdir(exist_ok=True)
+        with translated(f"fill volume {name}"):
+            view.mkdir(exist_ok=True)
         mounts.overlay(view, layers)
         try:
             yield view
@@ -180,7 +185,8 @@ class Volumes:
     async def _copy(self, source: int, data: Path) -> None:
         filling = data.with_name(FILLING)
         self._trash.throw(filling)
-        filling.mkdir()
+        with translated(f"fill volume {data.parent.name}"):
+            filling.mkdir()
         status = os.fstat(source)
         await run(
             "cp",

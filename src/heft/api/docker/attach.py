@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -116,5 +117,6 @@ async def _follow(
 async def _replay(call: Call, client: Client, machine: Machine, wanted: Wanted) -> None:
     query = LogQuery(stdout=wanted.stdout, stderr=wanted.stderr)
     writer = LogWriter(framed=wanted.framed)
-    async for line in call.engine.machines.logs(machine.id, query):
-        await client.write(writer.encode(line))
+    async with contextlib.aclosing(call.engine.machines.logs(machine.id, query)) as lines:
+        async for line in lines:
+            await client.write(writer.encode(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -127,8 +128,9 @@ async def save_many(call: Call) -> web.StreamResponse:
 async def _save(call: Call, names: list[str]) -> web.StreamResponse:
     blocks = call.engine.images.save(names)
     response = await call.stream("application/x-tar")
-    async for block in blocks:
-        await response.write(block)
+    async with contextlib.aclosing(blocks):
+        async for block in blocks:
+            await response.write(block)
     await response.write_eof()
     return response
 

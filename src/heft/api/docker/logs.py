@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,8 @@ async def logs(call: Call) -> web.StreamResponse:
     )
     raw = tty or call.version < (1, 42)
     response = await call.stream(RAW if raw else MULTIPLEXED)
-    async for line in lines:
-        await response.write(writer.encode(line))
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            await response.write(writer.encode(line))
     await response.write_eof()
     return response

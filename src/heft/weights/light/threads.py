@@ -9,6 +9,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from heft.failures import refused
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,8 +26,11 @@ class Threads:
         self._executor = ThreadPoolExecutor(_COUNT, thread_name_prefix="light")
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Give the result of something that may block."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        """Give the result of something that may block. Raises `HostError` for an `OSError`."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except OSError as error:
+            raise refused(f"write {error.filename}", error) from error
 
     def begin(self, work: Callable[[], None]) -> None:
         """Let something happen meanwhile whose result nobody needs."""

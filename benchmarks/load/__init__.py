@@ -1,0 +1,1 @@
+"""Heft under load: what it does, and what it leaves behind."""
