@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 300.0
 """How long an exec that ended can still be asked about."""
+START_SECONDS = 10.0
+"""How long whoever tells a terminal's size waits for its process to be there, as a dockerd does."""
 
 
 class Execs:
@@ -32,6 +35,7 @@ class Execs:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._execs: dict[str, Exec] = {}
+        self._starting: dict[str, asyncio.Event] = {}
         self._running: dict[str, Execution] = {}
         self._ended: dict[str, float] = {}
         self._endings: dict[str, asyncio.Task[None]] = {}
@@ -94,6 +98,7 @@ class Execs:
             request.attach_stdin or request.attach_stdout or request.attach_stderr
         )
         self._tell(request, f"exec_start: {' '.join(request.argv)}")
+        self._starting[exec_id] = there = asyncio.Event()
         try:
             execution = await self._parts.weight(machine).exec(
                 machine.id,
@@ -108,8 +113,12 @@ class Execs:
             code = error.exit_code if isinstance(error, StartFailed) else 128
             self._note_end(request, code)
             raise
+        else:
+            self._running[exec_id] = execution
+        finally:
+            del self._starting[exec_id]
+            there.set()
         request.pid, request.running = execution.pid, True
-        self._running[exec_id] = execution
         ending = asyncio.create_task(self._see_end(request, execution))
         self._endings[exec_id] = ending
         ending.add_done_callback(lambda _: self._endings.pop(exec_id, None))
@@ -151,8 +160,15 @@ class Execs:
                 del self._execs[each.id]
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
-        """Tell its terminal the size. Raises `Conflict` if it does not run."""
+        """Tell its terminal the size, once it is there. Raises `Conflict` if it does not run.
+
+        Clients do this as soon as they are answered, which is before the process is there.
+        """
         request = self.get(exec_id)
+        if (there := self._starting.get(exec_id)) is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(START_SECONDS):
+                    await there.wait()
         if (execution := self._running.get(exec_id)) is None:
             raise Conflict(f"cannot resize exec {request.id}: it is not running")
         await execution.resize(rows, columns)
