@@ -78,7 +78,8 @@ def rows(found: Results) -> list[Row]:
             2.5,
             "MiB",
             found.heft.each,
-            f"{found.heft.each:.1f} MiB ({found.heft.each_shared:.1f} with shared pages shared)",
+            f"{found.heft.each:.1f} MiB (a page that many map counted once:"
+            f" {found.heft.each_shared:.1f})",
             other_memory,
         ),
         Row(

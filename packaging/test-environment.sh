@@ -4,6 +4,16 @@
 set -eu
 . "$(dirname -- "$0")/places.sh"
 "$packaging/packages.sh" run test
+
+# dockerode's tests are for hosts that have npm: Debian's would bring along 400 packages.
+node=$sources/tests/clients/dockerode
+if command -v npm >/dev/null && ! cmp -s "$node/package-lock.json" "$node/node_modules/.installed"
+then
+    say "Node packages for the tests in tests/clients/dockerode"
+    (cd "$node" && npm ci --silent --ignore-scripts --no-audit --no-fund) &&
+        cp "$node/package-lock.json" "$node/node_modules/.installed"
+fi
+
 environment=$sources/.venv
 now=$({ /usr/bin/python3 --version && cat "$sources/pyproject.toml" "$packaging/constraints.txt" &&
     echo "$sources"; } | sha256sum | cut -d' ' -f1)

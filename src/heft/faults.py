@@ -28,6 +28,8 @@ POINTS: frozenset[str] = frozenset(
         "exit.discarded",
         "exit.disconnected",
         "exit.recorded",
+        "update.recorded",
+        "update.adjusted",
         "remove.intended",
         "remove.discarded",
         "remove.directory",
@@ -36,6 +38,8 @@ POINTS: frozenset[str] = frozenset(
         "import.layer",
         "import.config",
         "import.recorded",
+        "commit.layer",
+        "commit.recorded",
     }
 )
 

@@ -1,5 +1,7 @@
 """docker-py, the library that most Python programs use."""
 
+import io
+import tarfile
 from collections.abc import Iterator
 
 import docker
@@ -119,3 +121,29 @@ def test_volumes_and_networks(client: docker.DockerClient) -> None:
     assert client.info()["DefaultRuntime"] == "light"
     assert client.version()["ApiVersion"]
     assert client.df()["Images"]
+
+
+def test_files(client: docker.DockerClient) -> None:
+    machine = client.containers.run(BUSYBOX, ["sleep", "1000"], name="box", detach=True)
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        entry = tarfile.TarInfo("dir/file")
+        entry.size, entry.mode = 3, 0o640
+        tar.addfile(entry, io.BytesIO(b"in\n"))
+    assert machine.put_archive("/tmp", target.getvalue())
+    assert machine.exec_run(["cat", "/tmp/dir/file"]).output == b"in\n"
+    blocks, status = machine.get_archive("/tmp/dir/file")
+    assert (status["name"], status["size"], status["mode"]) == ("file", 3, 0o640)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(blocks))) as tar:
+        extracted = tar.extractfile("file")
+        assert extracted is not None
+        assert extracted.read() == b"in\n"
+    with pytest.raises(NotFound, match="Could not find the file /nope in container"):
+        machine.get_archive("/nope")
+    changed = {change["Path"]: change["Kind"] for change in machine.diff()}
+    assert changed == {"/tmp": 0, "/tmp/dir": 1, "/tmp/dir/file": 1}
+    with tarfile.open(fileobj=io.BytesIO(b"".join(machine.export()))) as tar:
+        assert "tmp/dir/file" in tar.getnames()
+    image = machine.commit("made", "1", message="m", conf={"Labels": {"a": "b"}})
+    assert image.labels == {"a": "b"}
+    assert client.containers.run("made:1", ["cat", "/tmp/dir/file"], remove=True) == b"in\n"

@@ -170,7 +170,7 @@ def test_rename_top_stats_port(client: Client) -> None:
     up(client, "box", "-p", "8085:80/udp")
     client("rename", "box", "crate")
     assert "sleep 1000" in client("top", "crate").stdout
-    row = json.loads(client("stats", "--no-stream", "--format", "json", "crate").stdout)
+    row = json.loads(client("stats", "--no-stream", "--format", "{{json .}}", "crate").stdout)
     assert row["Name"] == "crate"
     assert row["PIDs"] == "1"
     assert client("port", "crate", "80/udp").stdout == "0.0.0.0:8085\n"
@@ -209,7 +209,7 @@ def test_events_of_the_past(client: Client) -> None:
     began = str(time.time())
     client("run", "--rm", "--name", "box", BUSYBOX, "true")
     flags = ("--since", began, "--until", str(time.time()), "--filter", "event=die")
-    (line,) = client("events", *flags, "--format", "json").stdout.splitlines()
+    (line,) = client("events", *flags, "--format", "{{json .}}").stdout.splitlines()
     event = json.loads(line)
     assert event["Actor"]["Attributes"]["exitCode"] == "0"
 
@@ -242,11 +242,11 @@ def test_networks_as_they_are_now(client: Client) -> None:
 
 def test_info_and_version(client: Client) -> None:
     up(client, "box")
-    info = json.loads(client("info", "--format", "json").stdout)
+    info = json.loads(client("info", "--format", "{{json .}}").stdout)
     assert info["ContainersRunning"] == 1
     assert "light" in info["Runtimes"]
     assert info["DefaultRuntime"] == "light"
-    version = json.loads(client("version", "--format", "json").stdout)
+    version = json.loads(client("version", "--format", "{{json .}}").stdout)
     assert version["Server"]["Os"] == "linux"
     assert "Heft" in json.dumps(version["Server"])
     assert "TYPE" in client("system", "df").stdout

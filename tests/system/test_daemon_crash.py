@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from heft.faults import POINTS
+from tests.clients.test_run import group_file
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 
@@ -105,6 +106,20 @@ def test_remove(daemon: Daemon, point: str) -> None:
     assert list((daemon.data / "machines").iterdir()) == []
 
 
+@pytest.mark.parametrize("point", points("update"))
+def test_update(daemon: Daemon, point: str) -> None:
+    """Limits that were recorded hold, whoever gets to it."""
+    assert create(daemon, "box", Memory=64 << 20) == 201
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    asked = {"Memory": 96 << 20, "MemorySwap": 96 << 20}
+    die_at(daemon, point, "POST", "/containers/box/update", asked)
+    found = daemon.request("GET", "/containers/box/json").json
+    assert found["HostConfig"]["Memory"] == 96 << 20
+    groups = Path(f"/proc/{found['State']['Pid']}/cgroup").read_text()
+    held = group_file(groups, "memory", "memory.limit_in_bytes", "memory.max")
+    assert held == str(96 << 20)
+
+
 @pytest.mark.parametrize("point", points("import"))
 def test_import(daemon: Daemon, point: str) -> None:
     die_at(daemon, point, "POST", "/images/create?fromSrc=-&repo=other", busybox_tar("other"))
@@ -120,5 +135,6 @@ def test_import(daemon: Daemon, point: str) -> None:
 
 
 def test_every_point_is_on_the_way_of_something() -> None:
-    tested = {"create", "start", "stop", "exit", "remove", "import"}
-    assert {point.partition(".")[0] for point in POINTS} <= tested | {"light"}
+    tested = {"create", "start", "stop", "exit", "remove", "import", "update"}
+    # Those of commit: test_files.py.
+    assert {point.partition(".")[0] for point in POINTS} <= tested | {"light", "commit"}

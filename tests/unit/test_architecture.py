@@ -25,15 +25,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"errors", "model"},
     "host": GROUND | {"host"},
     "store": GROUND | {"model", "store"},
+    "tars": {"tars"},
+    "files": GROUND | {"host", "images", "model", "tars", "files"},
     "images": GROUND | {"host", "model", "store", "images"},
     "networks": GROUND | {"host", "model", "store", "networks"},
     "volumes": GROUND | {"host", "model", "store", "volumes"},
-    "weights": GROUND | {"host", "model", "weights"},
+    "weights": GROUND | {"host", "model", "files", "weights"},
     "engine": GROUND
     | {"host", "model", "store", "images", "networks", "volumes", "weights", "engine"},
     "api": GROUND | {"model", "images", "networks", "volumes", "weights", "engine", "api"},
     "daemon": GROUND | {"host", "networks", "engine", "api"},
-    "cli": {"", "cli", "doctor"},
+    "cli": {"", "cli", "doctor", "tars"},
     "doctor": {"", "doctor"},
 }
 """By package: what of heft its modules may import."""

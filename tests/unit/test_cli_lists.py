@@ -10,8 +10,6 @@ from heft.cli.commands import events, images, ps, stats, usage
 from heft.cli.commands.images_change import split_reference
 from heft.cli.tables import Listing
 
-NOW = time.time()
-
 
 @pytest.mark.parametrize(
     ("amount", "text"),
@@ -78,7 +76,7 @@ def machine(**changed: Any) -> dict[str, Any]:
         "Image": "debian:12",
         "Weight": "light",
         "Command": "sh -c 'echo hello; sleep 1'",
-        "Created": NOW - 120,
+        "Created": time.time() - 120,
         "Ports": [port(80, 8080)],
         "Labels": {"b": "2", "a": "1"},
         "State": "running",

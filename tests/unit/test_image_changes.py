@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heft.errors import InvalidArgument
 from heft.images.changes import apply_changes
-from heft.model.config import Config
+from heft.model.config import Config, HealthConfig
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,12 @@ from heft.model.config import Config
          ["A=1", "B=1-none", "C=set", "D=$A"]),
         (["EXPOSE 80 53/udp 9000-9001"], "exposed_ports",
          {"80/tcp": {}, "53/udp": {}, "9000/tcp": {}, "9001/tcp": {}}),
+        (["HEALTHCHECK NONE"], "healthcheck", HealthConfig(test=["NONE"])),
+        (["HEALTHCHECK CMD a || b"], "healthcheck", HealthConfig(test=["CMD-SHELL", "a || b"])),
+        (['healthcheck  --interval=1m30.5s --retries=2  cmd ["a", "b"]'], "healthcheck",
+         HealthConfig(test=["CMD", "a", "b"], interval=90_500_000_000, retries=2)),
+        (["HEALTHCHECK --timeout=5s CMD a", "HEALTHCHECK --start-period=1h CMD b"], "healthcheck",
+         HealthConfig(test=["CMD-SHELL", "b"], start_period=3_600_000_000_000)),
         (["LABEL a=b c='d e'", "LABEL a=x"], "labels", {"a": "x", "c": "d e"}),
         (["ONBUILD RUN make"], "on_build", ["RUN make"]),
         (["STOPSIGNAL SIGTERM"], "stop_signal", "SIGTERM"),
@@ -58,6 +64,14 @@ def test_the_rest_stays() -> None:
     [
         ("RUN make", "RUN is not a valid change command"),
         ("FROM scratch", "FROM is not a valid change command"),
+        ("HEALTHCHECK NONE now", "HEALTHCHECK NONE takes no arguments"),
+        ("HEALTHCHECK RUN a", "Unknown type 'RUN' in HEALTHCHECK (try CMD)"),
+        ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+        ("HEALTHCHECK --interval=1us CMD a", "cannot be less than 1ms"),
+        ("HEALTHCHECK --interval=soon CMD a", "invalid duration"),
+        ("HEALTHCHECK --retries=0 CMD a", "--retries must be at least 1"),
+        ("HEALTHCHECK --colour=red CMD a", "unknown flag: colour"),
+        ("HEALTHCHECK --interval CMD a", "Missing a value on flag: interval"),
         ("CMD", "CMD requires at least one argument"),
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", "can't find = in 'B'"),

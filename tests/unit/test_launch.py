@@ -1,5 +1,6 @@
 """From a machine's record to what its weight is told."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from heft.engine import capabilities, creation, files, launch
 from heft.errors import InvalidArgument
 from heft.model.config import Config, HostConfig, LogConfig
-from heft.model.machine import Machine, MountKind, MountPoint, State
+from heft.model.machine import Machine, MountKind, MountPoint, Run, State
 from heft.model.network import Endpoint
 
 PLACE = launch.Place(
@@ -19,7 +20,7 @@ PLACE = launch.Place(
     files=Path("/data/m"),
     cgroup_parent="/heft",
     capabilities=frozenset(capabilities.ALL),
-    joined={"other": 42},
+    joined={},
 )
 
 
@@ -40,6 +41,17 @@ def machine(config: Config = PLAIN, mounts: tuple[MountPoint, ...] = (), **host:
         state=State.CREATED,
         mounts=mounts,
     )
+
+
+JOINED = msgspec.structs.replace(machine(), id="fedcba", state=State.RUNNING, run=Run(pid=42))
+
+
+def test_joined_ipc() -> None:
+    place = replace(PLACE, joined={"other": JOINED})
+    spaces = launch.build(machine(ipc_mode="container:other"), place).namespaces
+    assert (spaces.ipc, spaces.ipc_of) == ("/proc/42/ns/ipc", "fedcba")
+    for mode in ("none", "shareable", "host", "private"):
+        assert launch.build(machine(ipc_mode=mode), PLACE).namespaces.ipc == mode
 
 
 def test_the_process() -> None:
@@ -71,7 +83,8 @@ def test_generated_files_give_way_to_the_users() -> None:
     ],
 )
 def test_networks(mode: str, network: str) -> None:
-    built = launch.build(machine(network_mode=mode), PLACE)
+    place = replace(PLACE, joined={"other": JOINED})
+    built = launch.build(machine(network_mode=mode), place)
     assert built.namespaces.network == network
 
 

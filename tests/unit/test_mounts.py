@@ -1,8 +1,10 @@
-"""Reading mountinfo."""
+"""Reading mountinfo, and what the runtime is told to mount."""
 
 from pathlib import Path
 
 from heft.host.mounts import under
+from heft.model.machine import MountKind, MountPoint
+from heft.weights.light import spec_mounts
 
 MOUNTINFO = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:25 / /run rw - tmpfs tmpfs rw
@@ -30,3 +32,15 @@ def test_a_neighbour_with_the_same_beginning_is_not_under_it() -> None:
 
 def test_the_directory_itself_counts() -> None:
     assert under(MOUNTINFO, Path("/run/hefty")) == (Path("/run/hefty"),)
+
+
+def test_what_is_below_a_read_only_directory_is_read_only_and_a_file_has_nothing_below(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for source, recursive in ((tmp_path, True), (file, False), (tmp_path / "later", True)):
+        point = MountPoint(kind=MountKind.BIND, source=str(source), target="/there", read_only=True)
+        options = spec_mounts.mount_point(point)["options"]
+        assert "ro" in options
+        assert ("rro" in options) is recursive

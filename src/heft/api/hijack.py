@@ -8,7 +8,10 @@ to a container", "Hijacking").
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
+import struct
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +29,9 @@ MOST_UNREAD = 256 << 10
 """Bytes of input that wait here before the client is held up."""
 LOOK_SECONDS = 5.0
 """How often a client that sends nothing more is looked after."""
+HEAD_SECONDS = 0.1
+"""How long the client is given to read the answer's head by itself."""
+_HEAD_STEP = 0.0003
 
 
 class Hijacked(asyncio.Protocol):
@@ -41,6 +47,7 @@ class Hijacked(asyncio.Protocol):
         self._lost = False
         self._ignoring = False
         self._reading = True
+        self._head_is_new = True
         self._arrived: asyncio.Future[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -78,11 +85,36 @@ class Hijacked(asyncio.Protocol):
 
         Raises `ConnectionResetError` if the client has gone.
         """
+        if self._head_is_new:
+            self._head_is_new = False
+            await self._see_head_read()
         if self._lost or self._transport.is_closing():
             raise ConnectionResetError("the client has gone")
         self._transport.write(data)
         if not self._writable.is_set():
             await self._writable.wait()
+
+    async def _see_head_read(self) -> None:
+        """Wait until the client has read the head of the answer, for a while.
+
+        docker-py reads the head through a buffer, and what follows past it: what comes in one
+        piece with the head is lost to it. A dockerd needs so long to start a process that this
+        does not show.
+        """
+        until = self._loop.time() + HEAD_SECONDS
+        await asyncio.sleep(0)
+        while self._is_unread() and self._loop.time() < until:  # noqa: ASYNC110  no event tells
+            await asyncio.sleep(_HEAD_STEP)
+
+    def _is_unread(self) -> bool:
+        """Say whether something is on its way (on a Unix socket: not read yet; SIOCOUTQ)."""
+        handle: socket.socket | None = self._transport.get_extra_info("socket")
+        if self._lost or handle is None or handle.fileno() < 0:
+            return False
+        if self._transport.get_write_buffer_size():
+            return True
+        (count,) = struct.unpack("i", fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, bytes(4)))
+        return bool(count)
 
     # What the transport says
 

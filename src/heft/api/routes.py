@@ -7,7 +7,7 @@ few look-ups in a dictionary, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
@@ -32,6 +32,12 @@ class Routes:
         key = (method, before.strip("/") if name else path, after if name else _EXACT)
         assert key not in self._table, f"{method} {path} is there already"
         self._table[key] = handler
+
+    def __iter__(self) -> Iterator[tuple[str, str, Handler]]:
+        """Give every route: its method, its path as it was added, and its handler."""
+        for (method, before, after), handler in self._table.items():
+            path = before if after == _EXACT else f"/{before}/{_NAME}{after}"
+            yield method, path, handler
 
     def find(self, method: str, path: str) -> tuple[Handler, str] | None:
         """Give the handler of a path, and what stands there for `{name}`; None if there is none."""

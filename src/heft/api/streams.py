@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from heft.api.detach import DetachKeys
 from heft.api.frames import frame
 from heft.model.machine import Stream
 
 if TYPE_CHECKING:
-    from heft.api.hijack import Hijacked
     from heft.weights.base import Session
 
 DELIVER_SECONDS = 5.0
 """How long the input of a client that has gone may take to reach the process."""
+
+
+class Client(Protocol):
+    """A client's connection, whatever it speaks."""
+
+    async def read(self) -> bytes:
+        """Give what the client sent; empty when it sends no more."""
+
+    async def write(self, data: bytes) -> None:
+        """Send to the client. Raises `ConnectionError` if it has gone."""
+
+    def ignore_input(self) -> None:
+        """Drop all that the client sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Ending(enum.Enum):
     DETACHED = "the user typed the detach keys"
 
 
-async def join(client: Hijacked, session: Session, wanted: Wanted) -> Ending:
+async def join(client: Client, session: Session, wanted: Wanted) -> Ending:
     """Carry data both ways until it ends; the session is the caller's to close."""
     if not wanted.stdin:
         client.ignore_input()
@@ -67,7 +79,7 @@ async def join(client: Hijacked, session: Session, wanted: Wanted) -> Ending:
         await asyncio.gather(output, feeding, return_exceptions=True)
 
 
-async def _output(client: Hijacked, session: Session, wanted: Wanted) -> Ending:
+async def _output(client: Client, session: Session, wanted: Wanted) -> Ending:
     try:
         while (piece := await session.read()) is not None:
             stream, data = piece
@@ -78,7 +90,7 @@ async def _output(client: Hijacked, session: Session, wanted: Wanted) -> Ending:
     return Ending.PROCESS
 
 
-async def _input(client: Hijacked, session: Session, wanted: Wanted) -> Ending | None:
+async def _input(client: Client, session: Session, wanted: Wanted) -> Ending | None:
     """Give why to part, or None where the output's end is what counts from now on."""
     keys = DetachKeys(wanted.keys) if wanted.keys else None
     while data := await client.read():

@@ -75,6 +75,7 @@ class Connection:
     def __init__(self, peer: Peer, name: str) -> None:
         self.socket = peer
         self._name = name
+        self._bodiless = False
         self._received = bytearray()
 
     # Sending
@@ -90,6 +91,7 @@ class Connection:
 
         A daemon that stops to read is no error here: its answer says why.
         """
+        self._bodiless = method == "HEAD"
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._name}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if not isinstance(body, bytes):
@@ -127,7 +129,7 @@ class Connection:
             headers[name.strip().lower()] = value.strip()
             if len(headers) > MOST_HEADERS:
                 raise Unreachable("the daemon's answer has too many headers")
-        return Answer(self, int(words[1]), headers)
+        return Answer(self, int(words[1]), headers, bodiless=self._bodiless)
 
     def line(self) -> str:
         """Give a line of an answer's head."""
@@ -223,11 +225,18 @@ class Connection:
 class Answer:
     """An answer's status and headers, whose body is still to be read, once."""
 
-    def __init__(self, connection: Connection, status: int, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        status: int,
+        headers: dict[str, str],
+        *,
+        bodiless: bool = False,
+    ) -> None:
         self.connection = connection
         self.status = status
         self.headers = headers
-        self._empty = status in (204, 304) or status < 200
+        self._empty = bodiless or status in (204, 304) or status < 200
 
     @property
     def keeps(self) -> bool:

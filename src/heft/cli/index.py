@@ -24,10 +24,17 @@ COMMANDS = {
         "Attach local standard input, output, and error streams to a running machine",
     ),
     "bootstrap": ("bootstrap:BOOTSTRAP", "Make an image from a template, such as a distribution"),
+    "commit": ("contents:COMMIT", "Create a new image from a machine's changes"),
+    "cp": ("cp:CP", "Copy files/folders between a machine and the local filesystem"),
     "create": ("create:CREATE", "Create a new machine"),
+    "diff": (
+        "contents:DIFF",
+        "Inspect changes to files or directories on a machine's filesystem",
+    ),
     "doctor": ("doctor:DOCTOR", "Say what each weight needs, and what this host lacks"),
     "events": ("events:EVENTS", "Get real time events from the daemon"),
     "exec": ("execute:EXEC", "Execute a command in a running machine"),
+    "export": ("contents:EXPORT", "Export a machine's filesystem as a tar archive"),
     "history": ("history:HISTORY", "Show the history of an image"),
     "images": ("images:IMAGES", "List images"),
     "import": ("archives:IMPORT", "Import the contents from a tarball to create an image"),
@@ -54,6 +61,7 @@ COMMANDS = {
     "tag": ("images_change:TAG", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("top:TOP", "Display the running processes of a machine"),
     "unpause": ("lifecycle:UNPAUSE", "Unpause all processes within one or more machines"),
+    "update": ("update:UPDATE", "Update configuration of one or more machines"),
     "version": ("version:VERSION", "Show the Heft version information"),
     "wait": (
         "lifecycle:WAIT",
@@ -94,8 +102,8 @@ ALIASES = {
     **{
         f"machine {name}": name
         for name in (
-            "attach create exec kill logs pause port rename restart rm run start stats stop top"
-            " unpause wait"
+            "attach commit cp create diff exec export kill logs pause port rename restart rm run"
+            " start stats stop top unpause update wait"
         ).split()
     },
     **{f"image {name}": name for name in "history import load save tag".split()},

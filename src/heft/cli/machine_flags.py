@@ -88,6 +88,7 @@ _FILES = (
     _sized("shm-size", "Size of /dev/shm"),
     words("storage-opt", "Storage driver options for the machine"),
     words("device", "Add a host device to the machine"),
+    word("gpus", "GPU devices to add to the machine ('all' to pass all GPUs)"),
     words("device-cgroup-rule", "Add a rule to the cgroup allowed devices list"),
     word("log-driver", "Logging driver for the machine"),
     words("log-opt", "Log driver options"),

@@ -190,7 +190,7 @@ def _host(flags: Given) -> dict[str, Any]:
     host["Runtime"] = _weight(flags)
     host["ContainerIDFile"] = flags.text("cidfile")
     host["LogConfig"] = _log(flags)
-    host["RestartPolicy"] = _restart(flags)
+    host["RestartPolicy"] = restart_policy(flags)
     host = {field: value for field, value in host.items() if value} | _swappiness(flags)
     for name, field in _HOST_VALUES.items():
         if name in flags:
@@ -198,6 +198,10 @@ def _host(flags: Given) -> dict[str, Any]:
     if flags.on("tty") and all(size()):
         host["ConsoleSize"] = list(size())
     _add_rights(flags, host)
+    if gpus := flags.text("gpus"):
+        # What there is of them is the daemon's to say.
+        count = {} if not gpus.isdecimal() else {"Count": int(gpus)}
+        host["DeviceRequests"] = [{"Count": -1, **count, "Capabilities": [["gpu"]]}]
     return host
 
 
@@ -235,9 +239,10 @@ def _log(flags: Given) -> dict[str, Any]:
     return {"Type": driver, "Config": options} if driver or options else {}
 
 
-def _restart(flags: Given) -> dict[str, Any]:
+def restart_policy(flags: Given) -> dict[str, Any]:
+    """Read `--restart`; nothing where that is the default. Raises `Failure`."""
     name, colon, count = flags.text("restart").partition(":")
-    if flags.on("rm") and name not in ("", "no"):
+    if "rm" in flags and flags.on("rm") and name not in ("", "no"):
         raise Failure("conflicting options: cannot specify both --restart and --rm")
     if colon and not count.isdecimal():
         raise Failure("invalid restart policy format: maximum retry count must be an integer")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import files, launch, mounts, names, validation
+from heft.engine import files, health, launch, links, mounts, names, refusals, validation
 from heft.engine.run import network_of
 from heft.errors import InvalidArgument, NotFound
 from heft.failures import translated
@@ -84,7 +84,9 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     if not (config.entrypoint or config.cmd):
         raise InvalidArgument("no command specified")
     warnings += validation.check(config, host)
+    health.check(config)
     launch.security_options(host.security_opt)
+    warnings += refusals.check(host)
     for extra in host.extra_hosts:
         files.extra_host(extra)
     machine = Machine(
@@ -138,6 +140,8 @@ def _defaults(host: HostConfig, weight: str) -> HostConfig:
         runtime=weight,
         shm_size=host.shm_size or SHM_SIZE,
         network_mode=host.network_mode or "default",
+        # Said now, so that a later change of the one is held against the other, as Docker does.
+        memory_swap=host.memory_swap or 2 * max(host.memory, 0),
     )
 
 
@@ -167,7 +171,7 @@ def merge(user: Config, image: Config) -> Config:
         env=[*inherited, *user.env],
         cmd=cmd,
         entrypoint=None if entrypoint == [""] else entrypoint,
-        healthcheck=user.healthcheck or image.healthcheck,
+        healthcheck=health.merged(user.healthcheck, image.healthcheck),
         volumes={**image.volumes, **user.volumes},
         working_dir=user.working_dir or image.working_dir,
         labels={**image.labels, **user.labels},
@@ -190,6 +194,9 @@ def _check_references(parts: Parts, machine: Machine) -> None:
             kind, _, reference = mode.partition(":")
             if kind == "container":
                 parts.records.resolve(reference)
+        for text in host.volumes_from:
+            parts.records.resolve(text.partition(":")[0])
+        links.check(parts.records, host)
     except NotFound as error:
         raise InvalidArgument(error.message, hint=error.hint) from error
 
@@ -237,6 +244,8 @@ async def _settle(parts: Parts, machine: Machine, wanted: Wanted) -> MountPoint:
         source=wanted.source,
         target=wanted.target,
         read_only=wanted.read_only,
+        read_only_below=wanted.read_only_below,
+        recursive=wanted.recursive,
         propagation=wanted.propagation,
         mode=wanted.mode,
         options=wanted.options,
@@ -251,6 +260,7 @@ async def _settle_volume(parts: Parts, machine: Machine, wanted: Wanted) -> Moun
         target=wanted.target,
         volume=wanted.volume or names.new_id(frozenset()),
         read_only=wanted.read_only,
+        subpath=wanted.subpath,
         mode=wanted.mode,
         anonymous=anonymous,
     )

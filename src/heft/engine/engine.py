@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from heft.engine import capabilities, info, recovery, removal, rotation
+from heft.engine.contents import Contents
 from heft.engine.events import Events
 from heft.engine.execs import Execs
 from heft.engine.machines import Machines
@@ -40,8 +41,9 @@ class Engine:
         self.networks = parts.networks
         self.volumes = parts.volumes
         self.events = parts.events
-        self.machines = Machines(parts)
         self.execs = Execs(parts)
+        self.machines = Machines(parts, self.execs)
+        self.contents = Contents(parts, self.machines)
         self.weights = parts.weights
         self._parts = parts
         self._database = database
@@ -100,8 +102,8 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.execs.close()
         await self.machines.close()
+        await self.execs.close()
         await self.networks.close()
         await self._parts.trash.close()
         self._database.close()

@@ -130,11 +130,26 @@ def _fits(event: Event, name: str, values: list[str]) -> bool:
         return all(_has_label(event, value) for value in values)
     if name == "scope":
         return "local" in values
-    if name in ("container", "image", "volume", "network", "daemon"):
-        return (event.type == name and any(_is_about(event, value) for value in values)) or (
-            name == "image" and event.attributes.get("image") in values
-        )
+    if name == "image":
+        return any(_is_of_image(event, value) for value in values)
+    if name in ("container", "volume", "network", "daemon"):
+        return event.type == name and any(_is_about(event, value) for value in values)
     return False
+
+
+def _is_of_image(event: Event, value: str) -> bool:
+    """Say whether an event is about an image or about a machine made of it; tags may be left out.
+
+    As moby's daemon/events/filter.go, `matchImage`.
+    """
+    named = event.attributes.get("name" if event.type == "image" else "image", "")
+    bare = named[: -len(tag)] if (tag := _tag_of(named)) else named
+    return value in (event.actor, named, bare)
+
+
+def _tag_of(reference: str) -> str:
+    tag = reference[reference.rfind(":") :] if ":" in reference else ""
+    return "" if "/" in tag else tag
 
 
 def _has_label(event: Event, wanted: str) -> bool:

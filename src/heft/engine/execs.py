@@ -73,6 +73,13 @@ class Execs:
             if each.machine_id == machine_id and each.id not in self._ended
         )
 
+    def startable(self, exec_id: str) -> tuple[Exec, Machine]:
+        """Give an exec and its machine; `Conflict` if it was started, or the machine is not up."""
+        request = self.get(exec_id)
+        if request.started:
+            raise Conflict(f"Error: Exec command {exec_id} is already running")
+        return request, self._running_machine(request.machine_id)
+
     async def start(
         self, exec_id: str, *, detach: bool, console_size: tuple[int, int] = (0, 0)
     ) -> Session | None:
@@ -80,10 +87,7 @@ class Execs:
 
         Raises `StartFailed` (126, 127), and `Conflict` if it was started before.
         """
-        request = self.get(exec_id)
-        if request.started:
-            raise Conflict(f"Error: Exec command {exec_id} is already running")
-        machine = self._running_machine(request.machine_id)
+        request, machine = self.startable(exec_id)
         request.started = True
         request.console_size = console_size if any(console_size) else request.console_size
         attach = not detach and (
@@ -115,6 +119,11 @@ class Execs:
         """Return when it has ended, and its exit code can be asked for; it must be running."""
         if (ended := self._endings.get(exec_id)) is not None:
             await asyncio.wait({ended})
+
+    def kill(self, exec_id: str) -> None:
+        """End it with SIGKILL; no harm if it does not run."""
+        if (execution := self._running.get(exec_id)) is not None:
+            execution.kill()
 
     async def _see_end(self, request: Exec, execution: Execution) -> None:
         try:

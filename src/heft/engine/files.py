@@ -26,10 +26,13 @@ ff02::2\tip6-allrouters
 """
 
 
-def write(machine: Machine, directory: Path, resolvers: Iterable[str]) -> None:
-    """Write all three, whatever is there; `resolvers` is empty to use the host's own."""
+def write(machine: Machine, directory: Path, resolvers: Iterable[str], linked: str = "") -> None:
+    """Write all three, whatever is there; `resolvers` is empty to use the host's own.
+
+    `linked` are the lines of /etc/hosts about the machines that it links to.
+    """
     texts = {
-        "hosts": hosts(machine),
+        "hosts": hosts(machine) + linked,
         "hostname": machine.config.hostname + "\n",
         "resolv.conf": resolver(machine, tuple(resolvers), _host_resolver()),
     }

@@ -54,8 +54,10 @@ class Place:
     cgroup_parent: str
     capabilities: frozenset[str]
     """Those that can be given at all."""
-    joined: Mapping[str, int]
-    """Process ids of the machines whose namespaces it joins, by reference."""
+    joined: Mapping[str, Machine | None]
+    """The machines whose namespaces it joins, by reference; None: there is none."""
+    env: tuple[str, ...] = ()
+    """What it is told of the machines that it links to."""
 
 
 def build(machine: Machine, place: Place) -> Launch:
@@ -78,7 +80,13 @@ def build(machine: Machine, place: Place) -> Launch:
         endpoint=machine.endpoint,
         resources=_resources(host),
         security=_security(host),
-        log=Log(place.directory / "log" if keeps_log else None, size, files),
+        log=Log(
+            place.directory / "log" if keeps_log else None,
+            size,
+            files,
+            journal=host.log_config.type == "journald",
+            tag=host.log_config.config.get("tag", ""),
+        ),
         shm_size=host.shm_size,
         sysctls=host.sysctls,
         annotations=host.annotations,
@@ -91,7 +99,7 @@ def _process(machine: Machine, place: Place) -> Process:
     rows, columns = (*host.console_size, 0, 0)[:2]
     return Process(
         argv=machine.argv,
-        env=tuple(config.env),
+        env=(*place.env, *config.env),
         cwd=config.working_dir or "/",
         user=config.user,
         groups=tuple(host.group_add),
@@ -150,7 +158,10 @@ def _namespaces(host: HostConfig, place: Place) -> Namespaces:
         if host.network_mode.partition(":")[0] in ("none", "host", "container")
         else "private",
         pid=_namespace(host.pid_mode, "pid", place),
-        ipc=_namespace(host.ipc_mode, "ipc", place),
+        ipc=host.ipc_mode
+        if host.ipc_mode in ("none", "shareable")
+        else _namespace(host.ipc_mode, "ipc", place),
+        ipc_of=_joined_id(host.ipc_mode, place),
         uts="host" if host.uts_mode == "host" else "private",
         cgroup=host.cgroupns_mode or "",
     )
@@ -159,8 +170,15 @@ def _namespaces(host: HostConfig, place: Place) -> Namespaces:
 def _namespace(mode: str, kind: str, place: Place) -> str:
     name, _, reference = mode.partition(":")
     if name == "container":
-        return f"/proc/{place.joined[reference]}/ns/{kind}"
+        other = place.joined[reference]
+        return f"/proc/{other.run.pid if other and other.is_up else 0}/ns/{kind}"
     return name if name in ("host", "none") else "private"
+
+
+def _joined_id(mode: str, place: Place) -> str:
+    name, _, reference = mode.partition(":")
+    other = place.joined[reference] if name == "container" else None
+    return other.id if other is not None else ""
 
 
 def _resources(host: HostConfig) -> Resources:
@@ -194,7 +212,8 @@ def _security(host: HostConfig) -> Security:
     labels = (option.partition("=") for option in host.security_opt)
     return Security(
         privileged=host.privileged,
-        seccomp=options["seccomp"] or ("unconfined" if host.privileged else "default"),
+        seccomp={"builtin": "default"}.get(options["seccomp"], options["seccomp"])
+        or ("unconfined" if host.privileged else "default"),
         masked_paths=() if open_paths else masked,
         readonly_paths=() if open_paths else readonly,
         apparmor=options["apparmor"],

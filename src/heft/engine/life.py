@@ -8,7 +8,8 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from heft.engine import removal, restart, run
+from heft.engine import health, removal, restart, run, updates
+from heft.engine.checkups import Checkups
 from heft.engine.sessions import PendingSession
 from heft.engine.validation import signal_number
 from heft.errors import (
@@ -26,9 +27,11 @@ from heft.model.request import WaitCondition
 from heft.weights.base import Exit, Pausable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from heft.engine.execs import Execs
     from heft.engine.parts import Parts
+    from heft.model.request import Update
     from heft.weights.base import Session, Weight
 
 log = logging.getLogger(__name__)
@@ -48,7 +51,9 @@ class Life:
     it to be over wait for that task.
     """
 
-    def __init__(self, parts: Parts, machine_id: str, gone: Callable[[str], None]) -> None:
+    def __init__(
+        self, parts: Parts, execs: Execs, machine_id: str, gone: Callable[[str], None]
+    ) -> None:
         self._parts = parts
         self._id = machine_id
         self._gone = gone
@@ -58,6 +63,7 @@ class Life:
         self._delay = 0.0
         self._waiters: list[tuple[WaitCondition, asyncio.Future[Exit]]] = []
         self._pending: list[PendingSession] = []
+        self._checkups = Checkups(parts, execs, machine_id)
 
     @property
     def machine(self) -> Machine:
@@ -115,6 +121,7 @@ class Life:
     def supervise(self) -> None:
         """Watch over the run that goes on."""
         self._ending = asyncio.create_task(self._see_end())
+        self._checkups.begin()
 
     async def _see_end(self) -> None:
         try:
@@ -138,6 +145,7 @@ class Life:
 
     async def finish(self, exit: Exit) -> None:  # noqa: A002
         """Deal with the end of a run: record, clear up, tell, and start again if it is to be."""
+        await self._checkups.end()
         machine = self.machine
         again = restart.wanted_after_exit(
             machine.host_config.restart_policy,
@@ -286,8 +294,10 @@ class Life:
                 raise Conflict(f"container {machine.id} is already paused")
             if not machine.is_up:
                 raise Conflict(f"container {machine.id} is not running")
-            await self._pausable.pause(self._id)
-            self._parts.records.change(self._id, state=State.PAUSED)
+            async with self._checkups.held():
+                await self._pausable.pause(self._id)
+            ran = health.unwatched(self.machine.run)
+            self._parts.records.change(self._id, state=State.PAUSED, run=ran)
             self._parts.tell(machine, "pause")
 
     async def unpause(self) -> None:
@@ -302,6 +312,7 @@ class Life:
         await self._pausable.resume(self._id)
         if self.machine.state is State.PAUSED:
             self._parts.records.change(self._id, state=State.RUNNING)
+            self._checkups.begin()
             self._parts.tell(machine, "unpause")
 
     @property
@@ -310,6 +321,30 @@ class Life:
         if not isinstance(weight, Pausable):
             raise NotSupported(f"machines of weight {weight.name} cannot be paused")
         return weight
+
+    @contextlib.asynccontextmanager
+    async def held(self, *, still: bool = False) -> AsyncIterator[Machine]:
+        """Let nothing start, stop or remove it meanwhile.
+
+        `still`: if it runs, its processes do not; nobody sees that as a pause, and a daemon that
+        is killed meanwhile lets them go on at its next start.
+        """
+        async with self._lock:
+            await self._ended()
+            weight = self._weight
+            if not still or self.machine.state is not State.RUNNING:
+                yield self.machine
+                return
+            if not isinstance(weight, Pausable):
+                raise NotSupported(
+                    f"machines of weight {weight.name} cannot be paused", hint="use --pause=false"
+                )
+            await weight.pause(self._id)
+            try:
+                yield self.machine
+            finally:
+                with contextlib.suppress(NotFound):
+                    await weight.resume(self._id)
 
     # Removing
 
@@ -329,7 +364,7 @@ class Life:
                 await self._kill()
                 machine = self.machine
             if machine.is_up or (machine.state is State.RESTARTING and not force):
-                raise _in_use(machine)
+                raise removal.in_use(machine)
             await self._remove(volumes=volumes)
 
     async def _remove(self, *, volumes: bool) -> None:
@@ -392,19 +427,20 @@ class Life:
                 machine = self._parts.records.change(self._id, endpoint=endpoint)
             self._parts.tell(machine, "rename", oldName=f"/{old.name}")
 
+    async def update(self, asked: Update) -> None:
+        """Change its limits and restart policy; at once where it runs."""
+        async with self._lock:
+            machine = self.machine
+            if machine.state in (State.REMOVING, State.DEAD):
+                raise Conflict("container is marked for removal and cannot be updated")
+            await updates.update(self._parts, machine, asked)
+            self._parts.tell(machine, "update")
+
     async def close(self) -> None:
         """Stop watching; the machine goes on."""
         tasks = [task for task in (self._ending, self._again) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._checkups.end()
         self._drop_pending()
-
-
-def _in_use(machine: Machine) -> Conflict:
-    how = {
-        State.PAUSED: "container is paused and must be unpaused first",
-        State.RESTARTING: "container is restarting: stop the container before removing or force"
-        " remove",
-    }.get(machine.state, "container is running: stop the container before removing or force remove")
-    return Conflict(f'cannot remove container "/{machine.name}": {how}')

@@ -17,16 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from heft.engine.execs import Execs
     from heft.engine.parts import Parts
-    from heft.model.request import Created, CreateRequest, LogLine, LogQuery, WaitCondition
+    from heft.model.request import (
+        Created,
+        CreateRequest,
+        LogLine,
+        LogQuery,
+        Update,
+        WaitCondition,
+    )
     from heft.weights.base import Exit, Session, Stats
 
 
 class Machines:
     """Every `reference` is an id, a prefix of one that no other has, or a name."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, execs: Execs) -> None:
         self._parts = parts
+        self._execs = execs
         self._lives: dict[str, Life] = {}
 
     def get(self, reference: str) -> Machine:
@@ -42,7 +51,7 @@ class Machines:
         """Give the machine's life; there is one a machine."""
         machine_id = self.get(reference).id
         if (life := self._lives.get(machine_id)) is None:
-            life = Life(self._parts, machine_id, self._forget)
+            life = Life(self._parts, self._execs, machine_id, self._forget)
             self._lives[machine_id] = life
         return life
 
@@ -96,6 +105,10 @@ class Machines:
         if not name:
             raise InvalidArgument("Neither old nor new names may be empty")
         await self.life(reference).rename(names.check(name))
+
+    async def update(self, reference: str, asked: Update) -> None:
+        """Change its limits and restart policy; at once where it runs."""
+        await self.life(reference).update(asked)
 
     async def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it; with `volumes`, its anonymous volumes too; with `force`, even if it runs."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from heft.model.machine import MountPoint
 
 PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
+LOCAL = "local"
+"""The one driver of volumes."""
 _IGNORED_MODES = frozenset({"z", "Z", "cached", "delegated", "consistent", "rw", "ro", "nocopy"})
 
 
@@ -34,6 +36,9 @@ class Wanted:
     volume: str = ""
     """A volume's name; empty for an anonymous one."""
     read_only: bool = False
+    read_only_below: bool = True
+    recursive: bool = True
+    subpath: str = ""
     propagation: str = "rprivate"
     mode: str = ""
     options: tuple[str, ...] = ()
@@ -41,7 +46,7 @@ class Wanted:
     """Whether an empty volume is filled with what the image has there."""
     make_source: bool = False
     """Whether a missing source directory is made (the short syntax does)."""
-    driver: str = "local"
+    driver: str = LOCAL
     driver_options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
 
@@ -52,7 +57,7 @@ def plan(config: Config, host: HostConfig, inherited: Iterable[MountPoint]) -> t
     Of the same target, the image's own volumes and the mounts `inherited` by `--volumes-from` give
     way to what was asked for. Raises `InvalidArgument` in Docker's words.
     """
-    asked = [_short(text) for text in host.binds]
+    asked = [_short(text, host.volume_driver) for text in host.binds]
     asked += [_long(mount) for mount in host.mounts]
     asked += [_tmpfs(target, options) for target, options in host.tmpfs.items()]
     check_targets(wanted.target for wanted in asked)
@@ -60,7 +65,8 @@ def plan(config: Config, host: HostConfig, inherited: Iterable[MountPoint]) -> t
     by_target |= {wanted.target: wanted for wanted in asked}
     for target in config.volumes:
         clean = _target(target, target)
-        by_target.setdefault(clean, Wanted(kind=MountKind.VOLUME, target=clean))
+        anonymous = Wanted(kind=MountKind.VOLUME, target=clean, driver=host.volume_driver or LOCAL)
+        by_target.setdefault(clean, anonymous)
     return tuple(sorted(by_target.values(), key=lambda wanted: wanted.target.count("/")))
 
 
@@ -71,19 +77,23 @@ def _again(mount: MountPoint) -> Wanted:
         source=mount.source if mount.kind is MountKind.BIND else "",
         volume=mount.volume,
         read_only=mount.read_only,
+        read_only_below=mount.read_only_below,
+        recursive=mount.recursive,
+        subpath=mount.subpath,
         propagation=mount.propagation,
         options=mount.options,
         copy=False,
     )
 
 
-def _short(text: str) -> Wanted:
+def _short(text: str, driver: str) -> Wanted:
     """Read `[SOURCE:]TARGET[:MODE]` (docs.docker.com, `--volume`)."""
     parts = text.split(":")
     if len(parts) > 3 or not all(parts):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
-        return Wanted(kind=MountKind.VOLUME, target=_target(parts[0], text))
+        target = _target(parts[0], text)
+        return Wanted(kind=MountKind.VOLUME, target=target, driver=driver or LOCAL)
     mode = parts[2] if len(parts) == 3 else ""
     read_only, propagation, copy = _mode(mode, text)
     source, target = parts[0], _target(parts[1], text)
@@ -95,6 +105,7 @@ def _short(text: str) -> Wanted:
             read_only=read_only,
             mode=mode,
             copy=copy,
+            driver=driver or LOCAL,
         )
     return Wanted(
         kind=MountKind.BIND,
@@ -167,11 +178,18 @@ def _long_bind(mount: Mount, target: str) -> Wanted:
     propagation = (options.propagation if options else "") or "rprivate"
     if propagation not in PROPAGATIONS:
         raise _bad(mount, f"invalid propagation mode: {propagation}")
+    if options and options.read_only_force_recursive:
+        if options.non_recursive or options.read_only_non_recursive:
+            raise _bad(mount, "ReadOnlyForceRecursive conflicts with the other ways")
+        if not mount.read_only:
+            raise _bad(mount, "ReadOnlyForceRecursive needs ReadOnly")
     return Wanted(
         kind=MountKind.BIND,
         target=target,
         source=posixpath.normpath(mount.source),
         read_only=mount.read_only,
+        read_only_below=not (options and options.read_only_non_recursive),
+        recursive=not (options and options.non_recursive),
         propagation=propagation,
         make_source=bool(options and options.create_mountpoint),
     )
@@ -181,16 +199,20 @@ def _long_volume(mount: Mount, target: str) -> Wanted:
     options = mount.volume_options
     if mount.bind_options is not None or mount.tmpfs_options is not None:
         raise _bad(mount, "field BindOptions or TmpfsOptions must not be specified")
-    if options and options.subpath:
-        raise _bad(mount, "VolumeOptions.Subpath is not supported")
+    subpath = options.subpath if options else ""
+    if subpath and not mount.source:
+        raise _bad(mount, "must not set Subpath when using anonymous volumes")
+    if subpath.startswith("/") or ".." in subpath.split("/") or "\0" in subpath:
+        raise _bad(mount, f"subpath must be a relative path within the volume: '{subpath}'")
     driver = options.driver_config if options else None
     return Wanted(
         kind=MountKind.VOLUME,
         target=target,
         volume=mount.source,
         read_only=mount.read_only,
+        subpath=subpath,
         copy=not (options and options.no_copy),
-        driver=(driver.name if driver else "") or "local",
+        driver=(driver.name if driver else "") or LOCAL,
         driver_options=tuple(driver.options.items()) if driver else (),
         labels=tuple(options.labels.items()) if options else (),
     )

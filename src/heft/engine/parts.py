@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.engine import launch
+from heft.engine import launch, links
 from heft.errors import Conflict, NotSupported
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class Parts:
                 cgroup_parent=self.settings.cgroup_parent,
                 capabilities=self.capabilities,
                 joined=self._joined(machine),
+                env=links.environment(machine, links.of(self.records, machine))
+                if machine.host_config.links
+                else (),
             ),
         )
 
@@ -74,15 +77,14 @@ class Parts:
             seen.add(other.id)
             machine = other
 
-    def _joined(self, machine: Machine) -> dict[str, int]:
-        """Give the process ids of the machines whose namespaces it joins; 0: it does not run."""
+    def _joined(self, machine: Machine) -> dict[str, Machine | None]:
+        """Give the machines whose namespaces it joins, by reference."""
         host = machine.host_config
         joined = {}
         for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
             name, _, reference = mode.partition(":")
             if name == "container":
-                other = self.records.find(reference)
-                joined[reference] = other.run.pid if other and other.is_up else 0
+                joined[reference] = self.records.find(reference)
         return joined
 
     def check_joined(self, machine: Machine) -> None:
@@ -100,6 +102,14 @@ class Parts:
                     f"cannot join namespace of a non running container: container {other.id}"
                     f" is {other.state}"
                 )
+        if host.ipc_mode.startswith("container:"):
+            donor = self.records.resolve(host.ipc_mode.partition(":")[2])
+            if donor.host_config.ipc_mode != "shareable":
+                raise Conflict(
+                    f"cannot join IPC of container {donor.id}: non-shareable IPC"
+                    " (hint: use IpcMode:shareable for the donor container)"
+                )
+        links.check_running(self.records, machine)
 
     def tell(self, machine: Machine, action: str, **attributes: str) -> None:
         """Publish an event about the machine."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import removal, restart, run
+from heft.engine import health, removal, restart, run, updates
 from heft.errors import HeftError
 from heft.model.machine import Machine, Run, State
 from heft.weights.base import Exit, Pausable, Started
@@ -47,12 +47,18 @@ async def _adopt(parts: Parts, machine: Machine) -> Exit | None:
     change = parts.records.change
     if isinstance(found, Started):
         if machine.state is State.STARTING:
-            begun = Run(pid=found.pid, started=_started(parts, machine))
+            begun = Run(
+                pid=found.pid,
+                started=_started(parts, machine),
+                health=health.initial(machine.config),
+            )
             change(machine.id, state=State.RUNNING, run=begun)
         elif isinstance(weight, Pausable):
             # A pause that was not acknowledged is undone; one that was is made sure of.
             paused = machine.state is State.PAUSED
             await (weight.pause if paused else weight.resume)(machine.id)
+        if machine.adjusting:
+            await _adjust(parts, machine)
         return None
     if found is None and machine.state is State.STARTING:
         await _undo_start(parts, machine)
@@ -60,6 +66,14 @@ async def _adopt(parts: Parts, machine: Machine) -> Exit | None:
     if machine.state is State.STARTING:
         change(machine.id, state=State.RUNNING, run=Run(started=_started(parts, machine)))
     return found or Exit(HOST_WENT, error="it ended with the host, or with its monitor")
+
+
+async def _adjust(parts: Parts, machine: Machine) -> None:
+    """Finish a change of limits."""
+    try:
+        await updates.adjust(parts, machine)
+    except HeftError as error:
+        log.warning("container %s: its new limits do not hold: %s", machine.id, error)
 
 
 def _started(parts: Parts, machine: Machine) -> int:

@@ -55,3 +55,13 @@ def volume_users(parts: Parts, name: str) -> list[str]:
         for machine in parts.records
         if any(mount.volume == name for mount in machine.mounts)
     ]
+
+
+def in_use(machine: Machine) -> Conflict:
+    """Say why a machine that is up is not removed."""
+    how = {
+        State.PAUSED: "container is paused and must be unpaused first",
+        State.RESTARTING: "container is restarting: stop the container before removing or force"
+        " remove",
+    }.get(machine.state, "container is running: stop the container before removing or force remove")
+    return Conflict(f'cannot remove container "/{machine.name}": {how}')

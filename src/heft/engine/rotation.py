@@ -36,7 +36,7 @@ class _Watch:
         limited = [
             machine
             for machine in self._parts.records
-            if machine.is_up and machine.host_config.log_config.config.get("max-size")
+            if machine.is_up and log_limits(machine.host_config)[0]
         ]
         for gone in self._seen.keys() - {machine.id for machine in limited}:
             del self._seen[gone]

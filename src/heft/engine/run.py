@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import files
+from heft.engine import files, health, links
 from heft.errors import HeftError, NoSpace, StartFailed
 from heft.faults import reach
 from heft.model.machine import Machine, Run, State
@@ -74,7 +74,8 @@ async def _begin(
         machine = await _plug(parts, machine, network, undo)
     reach("start.network")
     directory = parts.settings.layout.machine(machine.id)
-    files.write(machine, directory, parts.networks.resolver(network) if network else ())
+    linked = links.host_lines(links.of(parts.records, machine))
+    files.write(machine, directory, parts.networks.resolver(network) if network else (), linked)
     reach("start.files")
     launch = parts.launch(machine)
     await weight.prepare(launch)
@@ -83,8 +84,23 @@ async def _begin(
     reach("start.prepared")
     started = await weight.start(machine.id)
     reach("start.released")
-    run = Run(pid=started.pid, started=time.time_ns())
-    return parts.records.change(machine.id, state=State.RUNNING, run=run)
+    run = Run(pid=started.pid, started=time.time_ns(), health=health.initial(machine.config))
+    machine = parts.records.change(machine.id, state=State.RUNNING, run=run)
+    _tell_linked(parts, machine)
+    return machine
+
+
+def _tell_linked(parts: Parts, started: Machine) -> None:
+    """Let the machines that link to one that has started know its address."""
+    for machine in parts.records:
+        if not machine.host_config.links or not machine.is_up or machine.id == started.id:
+            continue
+        found = links.of(parts.records, machine)
+        if any(link.target.id == started.id for link in found):
+            network = network_of(machine)
+            resolvers = parts.networks.resolver(network) if network else ()
+            directory = parts.settings.layout.machine(machine.id)
+            files.write(machine, directory, resolvers, links.host_lines(found))
 
 
 async def _plug(parts: Parts, machine: Machine, network: str, undo: Undo) -> Machine:
@@ -110,7 +126,7 @@ async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machin
     """Record how the run ended, first of all, then remove every trace of it."""
     reach("exit.seen")
     run = msgspec.structs.replace(
-        machine.run,
+        health.unwatched(machine.run),
         pid=0,
         finished=exit.finished or time.time_ns(),
         exit_code=exit.code,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LEAST_MEMORY = 6 * 1024 * 1024
 """Bytes (moby, daemon_unix.go, `linuxMinMemory`)."""
 LEAST_SHARES, MOST_SHARES = 2, 262144
+LEAST_BLKIO, MOST_BLKIO = 10, 1000
 ULIMITS = frozenset(
     (
         "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
@@ -25,8 +26,14 @@ ULIMITS = frozenset(
 )
 IPC_SYSCTLS = frozenset({"kernel.sem"})
 """Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*`, `fs.mqueue.*`: ipc_namespaces(7)."""
-LOG_TYPES = frozenset({"", "json-file", "local", "none"})
-LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode"})
+LOG_TYPES = frozenset({"", "json-file", "local", "none", "journald"})
+LOG_OPTIONS = frozenset(
+    (
+        "max-size max-file compress labels labels-regex env env-regex tag mode max-buffer-size"
+    ).split()
+)
+BOUNDED_LOGS = {"local": ("20m", "5"), "journald": ("20m", "5")}
+"""Size and number of files where nothing is said (moby, loggerutils/cache and local)."""
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -38,6 +45,7 @@ def check(config: Config, host: HostConfig) -> tuple[str, ...]:
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
     _check_modes(host)
     _check_cpu(host)
+    _check_block_io(host)
     _check_ulimits(host)
     _check_sysctls(host)
     log_limits(host)
@@ -88,12 +96,18 @@ _MODES = {
     "ipc_mode": ("", "none", "private", "shareable", "host", "container:"),
     "pid_mode": ("", "host", "container:"),
     "uts_mode": ("", "host"),
-    "userns_mode": ("", "host"),
     "cgroupns_mode": ("", "private", "host"),
 }
 
 
 def _check_modes(host: HostConfig) -> None:
+    if host.userns_mode.partition(":")[0] not in ("", "host"):
+        raise InvalidArgument(
+            f"invalid USER mode: {host.userns_mode}",
+            hint="machines have the host's users: there are no user namespaces with other ids yet",
+        )
+    if ".." in host.cgroup_parent.split("/") or any(c in host.cgroup_parent for c in "\0\n"):
+        raise InvalidArgument(f"invalid cgroup parent: {host.cgroup_parent!r}")
     for field, allowed in _MODES.items():
         given: str = getattr(host, field)
         name, colon, target = given.partition(":")
@@ -165,6 +179,22 @@ def _check_cpu(host: HostConfig) -> None:
         parse_cpuset(host.cpuset_mems)
 
 
+def _check_block_io(host: HostConfig) -> None:
+    """Compare with the kernel's range of weights (moby, daemon_unix.go)."""
+    weights = (host.blkio_weight, *(each.weight for each in host.blkio_weight_device))
+    if any(weight and not LEAST_BLKIO <= weight <= MOST_BLKIO for weight in weights):
+        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    rates = (
+        *host.blkio_device_read_bps,
+        *host.blkio_device_write_bps,
+        *host.blkio_device_read_iops,
+        *host.blkio_device_write_iops,
+    )
+    for rate in rates:
+        if rate.rate < 0:
+            raise InvalidArgument(f"invalid rate for device {rate.path}: {rate.rate}")
+
+
 def parse_cpuset(text: str) -> set[int]:
     """Give the numbers of a list as `0-2,5` (cpuset(7), "List format")."""
     numbers: set[int] = set()
@@ -205,12 +235,16 @@ def log_limits(host: HostConfig) -> tuple[int, int]:
     """Give the log's size in bytes at which it is rotated (0: never) and the number of files."""
     kind, options = host.log_config.type, host.log_config.config
     if kind not in LOG_TYPES:
-        raise InvalidArgument(f"logger: no log driver named '{kind}' is registered")
+        raise InvalidArgument(
+            f"logger: no log driver named '{kind}' is registered",
+            hint="there are json-file, local, journald and none; the journal can be sent on",
+        )
     for name in options:
         if name not in LOG_OPTIONS:
             raise InvalidArgument(f"unknown log opt '{name}' for {kind or 'json-file'} log driver")
-    size = options.get("max-size", "")
-    files = options.get("max-file", "1")
+    usual_size, usual_files = BOUNDED_LOGS.get(kind, ("", "1"))
+    size = options.get("max-size", usual_size)
+    files = options.get("max-file", usual_files)
     if not files.isdecimal() or not 1 <= int(files) <= 1000:
         raise InvalidArgument(f"max-file cannot be less than 1: '{files}'")
     if size in ("", "-1", "0"):

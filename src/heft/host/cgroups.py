@@ -257,6 +257,17 @@ class Group:
             return self.read("freezer", "freezer.state").strip() == "FROZEN"
         return "frozen 1" in self._unified("cgroup.events").splitlines()
 
+    def lift(self, *, processes: bool = False, cpu_time: bool = False) -> None:
+        """Take limits away; harmless where there are none."""
+        files = [("pids", "pids.max", "max")] if processes else []
+        if cpu_time:
+            old = self.layout.version == 1
+            files.append(("cpu", "cpu.cfs_quota_us", "-1") if old else ("cpu", "cpu.max", "max"))
+        for controller, name, unlimited in files:
+            if (directory := self.directory(controller)) is not None:
+                with contextlib.suppress(OSError):
+                    (directory / name).write_text(unlimited)
+
     def oom_kills(self) -> int:
         """Count the processes that were killed in it for want of memory."""
         if self.layout.version == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heft.errors import InvalidArgument, NotFound
-from heft.images import importing, loading, removal, saving
+from heft.images import committing, importing, loading, removal, saving
 from heft.images.history import history
 from heft.images.importing import Progress
 from heft.images.reference import Reference, id_prefix, is_digest
@@ -117,6 +117,13 @@ class Images:
         Raises `NotFound` for the template, `InvalidArgument`, `NotSupported`, `ToolFailed`.
         """
         return await importing.bootstrap(self._store, template, options, reference, progress)
+
+    async def commit(self, source: AsyncIterator[bytes], asked: committing.Asked) -> Image:
+        """Make an image of another's layers and the tar of one more.
+
+        Raises `Conflict` if the other was removed, `InvalidArgument` for the tar; `NoSpace`.
+        """
+        return await committing.commit(self._store, source, asked)
 
     async def load(self, source: AsyncIterator[bytes], *, progress: Progress) -> Sequence[str]:
         """Take in the images of an archive; give what to tell the user, a line each.

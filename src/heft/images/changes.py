@@ -10,11 +10,12 @@ import json
 import posixpath
 import re
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from heft.errors import InvalidArgument
+from heft.model.config import HealthConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +28,19 @@ _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _VARIABLE = re.compile(
     r"\\(?P<escaped>.)|\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::(?P<how>[-+])(?P<word>[^}]*))?\})"
 )
+_DURATION_UNITS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_DURATION_PART = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(rf"0|(?:{_DURATION_PART.pattern})+")
+LEAST_DURATION = 1_000_000
+"""Nanoseconds."""
 _SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9+-]*|[0-9]{1,2}")
 
 
@@ -141,6 +155,63 @@ def _expose(config: Config, text: str) -> Config:
     return msgspec.structs.replace(config, exposed_ports=ports)
 
 
+def _healthcheck(config: Config, text: str) -> Config:
+    """Read `[--interval=30s …] CMD command`, or `NONE`."""
+    fields: dict[str, Any] = {}
+    word, _, rest = text.partition(" ")
+    while word.startswith("--"):
+        name, equals, value = word[2:].partition("=")
+        if name not in _HEALTH_FLAGS:
+            raise InvalidArgument(f"unknown flag: {name}")
+        if not equals or not value:
+            raise InvalidArgument(f"Missing a value on flag: {name}")
+        field, read = _HEALTH_FLAGS[name]
+        fields[field] = read(name, value)
+        word, _, rest = rest.lstrip().partition(" ")
+    if word.upper() == "NONE":
+        if rest.strip() or fields:
+            raise InvalidArgument("HEALTHCHECK NONE takes no arguments")
+        return msgspec.structs.replace(config, healthcheck=HealthConfig(test=["NONE"]))
+    if word.upper() != "CMD":
+        raise InvalidArgument(
+            f"Unknown type {word.upper()!r} in HEALTHCHECK (try CMD)"
+            if word
+            else "HEALTHCHECK requires at least one argument"
+        )
+    command = rest.strip()
+    if not command:
+        raise InvalidArgument("Missing command after HEALTHCHECK CMD")
+    listed = _json_list(command)
+    test = ["CMD-SHELL", command] if listed is None else ["CMD", *listed]
+    return msgspec.structs.replace(config, healthcheck=HealthConfig(test=test, **fields))
+
+
+def _duration(name: str, text: str) -> int:
+    """Read a time as Go's time.ParseDuration does (`1m30s`); give nanoseconds."""
+    if not _DURATION.fullmatch(text):
+        raise InvalidArgument(f'invalid duration "{text}" for HEALTHCHECK --{name}')
+    parts = _DURATION_PART.findall(text)
+    total = round(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
+    if total and not LEAST_DURATION <= total < 1 << 63:
+        raise InvalidArgument(f"HEALTHCHECK --{name} cannot be less than 1ms")
+    return total
+
+
+def _retries(_: str, text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) < 1 << 31:
+        raise InvalidArgument(f"--retries must be at least 1 (not {text})")
+    return int(text)
+
+
+_HEALTH_FLAGS: dict[str, tuple[str, Callable[[str, str], int]]] = {
+    "interval": ("interval", _duration),
+    "timeout": ("timeout", _duration),
+    "start-period": ("start_period", _duration),
+    "start-interval": ("start_interval", _duration),
+    "retries": ("retries", _retries),
+}
+
+
 def _onbuild(config: Config, text: str) -> Config:
     trigger = text.split(maxsplit=1)[0].upper()
     if trigger == "ONBUILD":
@@ -181,6 +252,7 @@ _INSTRUCTIONS: dict[str, Callable[[Config, str], Config]] = {
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _label,
     "ONBUILD": _onbuild,
     "STOPSIGNAL": _stop_signal,

@@ -47,13 +47,15 @@ class Taken:
 class Intake:
     """Reads a descriptor to its end; what is decompressed is read from the `Intake`, forwards.
 
-    `keep` is a descriptor that what comes in is written to, or None. The methods `read`, `tell` and
+    `keep` is a descriptor that what comes in is written to, or None; without `digest` nothing is
+    hashed, and the digests mean nothing. The methods `read`, `tell` and
     `seek` are those that the standard library's tar parser needs.
     """
 
-    def __init__(self, source: int, keep: int | None) -> None:
+    def __init__(self, source: int, keep: int | None, *, digest: bool = True) -> None:
         self._source = source
         self._keep = keep
+        self._digest = digest
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(WAITING_BLOCKS)
         self._block = memoryview(b"")
         self._at = 0
@@ -77,7 +79,7 @@ class Intake:
         while len(beginning) < LONGEST_MAGIC and (more := os.read(self._source, BLOCK)):
             beginning += more
         kind = detect(beginning)
-        kept, plain = _Tally(self._keep), _Tally(self._keep)
+        kept, plain = self._tally(self._keep), self._tally(self._keep)
         if kind is Compression.NONE:
             for block in self._blocks(beginning):
                 plain.add(block)
@@ -85,13 +87,16 @@ class Intake:
             kept = plain
         else:
             storable = kind in STORABLE
-            kept = _Tally(self._keep if storable else None)
-            plain = _Tally(None if storable else self._keep)
+            kept = self._tally(self._keep if storable else None)
+            plain = self._tally(None if storable else self._keep)
             for block in decompress(kind, map(kept.pass_on, self._blocks(beginning))):
                 plain.add(block)
                 self._queue.put(block)
             kept, kind = (kept, kind) if storable else (plain, Compression.NONE)
         return Taken(kept.digest, kept.size, plain.digest, plain.size, kind)
+
+    def _tally(self, keep: int | None) -> _Tally:
+        return _Tally(keep, digest=self._digest)
 
     def _blocks(self, beginning: bytes) -> Iterator[bytes]:
         if beginning:
@@ -164,13 +169,15 @@ class Intake:
 class _Tally:
     """Counts, hashes and keeps what passes."""
 
-    def __init__(self, keep: int | None) -> None:
+    def __init__(self, keep: int | None, *, digest: bool) -> None:
         self._keep = keep
+        self._digests = digest
         self._hash = hashlib.sha256()
         self.size = 0
 
     def add(self, block: bytes) -> None:
-        self._hash.update(block)
+        if self._digests:
+            self._hash.update(block)
         self.size += len(block)
         if self._keep is not None:
             write_all(self._keep, block)

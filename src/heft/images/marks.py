@@ -15,7 +15,7 @@ PREFIX = ".wh."
 META_PREFIX = ".wh..wh."
 OPAQUE = ".wh..wh..opq"
 
-_ATTRIBUTE = "trusted.overlay.opaque"
+OPAQUE_ATTRIBUTE = "trusted.overlay.opaque"
 _DEVICE = os.makedev(0, 0)
 
 
@@ -32,10 +32,10 @@ def make_whiteout(path: str) -> None:
 def is_opaque(path: str) -> bool:
     """Say whether a directory hides what is below it."""
     with contextlib.suppress(OSError):
-        return os.getxattr(path, _ATTRIBUTE, follow_symlinks=False) == b"y"
+        return os.getxattr(path, OPAQUE_ATTRIBUTE, follow_symlinks=False) == b"y"
     return False
 
 
 def make_opaque(path: str) -> None:
     """Let a directory hide what is below it."""
-    os.setxattr(path, _ATTRIBUTE, b"y", follow_symlinks=False)
+    os.setxattr(path, OPAQUE_ATTRIBUTE, b"y", follow_symlinks=False)

@@ -69,7 +69,7 @@ async def _pipe(
     finally:
         os.close(reading)
     try:
-        await _feed(source, writing, told)
+        await feed(source, writing, told)
     except BaseException:
         # Killed first: an end of file could pass for the end of the stream.
         child.kill()
@@ -79,7 +79,8 @@ async def _pipe(
         await reap(child)
 
 
-async def _feed(source: AsyncIterator[bytes], descriptor: int, told: Callable[[int], None]) -> None:
+async def feed(source: AsyncIterator[bytes], descriptor: int, told: Callable[[int], None]) -> None:
+    """Write a stream to a pipe; it ends early, without an error, if the reader does."""
     os.set_blocking(descriptor, False)
     passed = last = 0
     try:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
-import resource
-import signal
 from typing import TYPE_CHECKING, Any
 
 from heft.errors import HeftError, HostError, InvalidArgument, NoSpace
+from heft.host import tied
 from heft.images.compression import Broken
 from heft.images.entries import Malformed
 from heft.images.intake import Truncated
@@ -18,33 +16,29 @@ from heft.images.intake import Truncated
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MEMORY = 1 << 30
-"""Bytes of address space a child may have, whatever it is fed."""
-
 NICE = 5
 """The daemon, which others wait for, goes first."""
 
-_KINDS: dict[str, type[HeftError]] = {
+KINDS: dict[str, type[HeftError]] = {
     "invalid": InvalidArgument,
     "space": NoSpace,
     "host": HostError,
 }
-_PR_SET_PDEATHSIG = 1
 _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _HOST = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def deliver(work: Callable[[], dict[str, Any]]) -> int:
     """Run the child's work, write the verdict to standard output, give the exit status."""
-    _end_with_parent()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    tied.end_with_parent()
+    tied.bound_memory()
     os.nice(NICE)
     os.umask(0)
     try:
         verdict: dict[str, Any] = {"result": work()}
     except Exception as error:
         # Whatever it is, the daemon must be told.
-        kind, message = _explain(error)
+        kind, message = explain(error)
         verdict = {"error": kind, "message": message}
     text = json.dumps(verdict).encode("ascii")
     while text:
@@ -52,12 +46,8 @@ def deliver(work: Callable[[], dict[str, Any]]) -> int:
     return 0 if "result" in verdict else 1
 
 
-def _end_with_parent() -> None:
-    """Be killed when the daemon is: a stream that breaks off must not pass for a whole one."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
-
-
-def _explain(error: Exception) -> tuple[str, str]:
+def explain(error: Exception) -> tuple[str, str]:
+    """Give the kind of an error, a key of `KINDS`, and what it says."""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         text = f"{where}{(error.strerror or str(error)).lower()}"
@@ -80,6 +70,6 @@ def read(text: bytes, what: str) -> dict[str, Any]:
     except ValueError as error:
         raise HostError(f"{what}: the process that did it was killed") from error
     if "error" in verdict:
-        raise _KINDS[verdict["error"]](f"{what}: {verdict['message']}")
+        raise KINDS[verdict["error"]](f"{what}: {verdict['message']}")
     result: dict[str, Any] = verdict["result"]
     return result

@@ -49,6 +49,12 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     volume: str = ""
     """The volume's name (kind: volume)."""
     read_only: bool = False
+    read_only_below: bool = True
+    """Whether what is mounted under the source is read-only too, where it is."""
+    recursive: bool = True
+    """Whether what is mounted under the source is shown at all."""
+    subpath: str = ""
+    """The part of the volume that is shown, as seen from inside it; empty is all."""
     propagation: str = "rprivate"
     mode: str = ""
     """The mode part of `--volume`, as given."""
@@ -56,6 +62,35 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Mount options (kind: tmpfs)."""
     anonymous: bool = False
     """A volume made for this machine, removed with `rm -v` and `--rm`."""
+
+
+class HealthStatus(enum.StrEnum):
+    """What a machine's health checks say of its run."""
+
+    STARTING = "starting"
+    """None has succeeded yet, and not too many have failed."""
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One health check that was made. Times are nanoseconds since 1970."""
+
+    start: int
+    end: int
+    exit_code: int
+    """That of the command; -1 where there is none."""
+    output: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The health of a run, as far as its checks have told."""
+
+    status: HealthStatus = HealthStatus.STARTING
+    failing_streak: int = 0
+    """How many checks have failed since the last that succeeded."""
+    log: tuple[Check, ...] = ()
+    """The last few, the oldest first."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +103,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     oom_killed: bool = False
     error: str = ""
     """Why it could not start or why it ended, where that is not the workload's own doing."""
+    health: Health | None = None
+    """None where the machine has no health check."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +134,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """Its anonymous volumes go with it; set together with the state `removing`."""
     stopped_by_user: bool = False
     """A user stopped it: `unless-stopped` does not start it with the daemon."""
+
+    adjusting: bool = False
+    """Its limits were changed while it ran, and may not hold yet."""
 
     @property
     def argv(self) -> tuple[str, ...]:

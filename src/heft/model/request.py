@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from heft.model.config import Config, EndpointConfig, HostConfig
+from heft.model.config import Config, EndpointConfig, HostConfig, RestartPolicy, Wire
 from heft.model.machine import Machine, Stream
 
 
@@ -26,6 +26,23 @@ class Created(msgspec.Struct, frozen=True):
 
     machine: Machine
     warnings: tuple[str, ...] = ()
+
+
+class Update(Wire, frozen=True, kw_only=True):
+    """Limits to be changed; what is zero, empty or None stays. Units as in `HostConfig`."""
+
+    blkio_weight: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    memory: int = 0
+    memory_reservation: int = 0
+    memory_swap: int = 0
+    nano_cpus: int = 0
+    pids_limit: int | None = None
+    restart_policy: RestartPolicy = RestartPolicy()
 
 
 class WaitCondition(enum.StrEnum):

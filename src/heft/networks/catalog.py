@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 DEFAULT = "bridge"
 """The name of the network that machines are on unless they say otherwise."""
 LINK_PREFIX = "hv"
-"""Of the host's ends of links: `hv` and 12 digits of the machine's id are 14 of 15 bytes."""
+"""Of the host's ends of links: `hv` and 12 random digits are 14 of 15 bytes."""
 
 
 class Networks:
@@ -219,7 +219,8 @@ class Networks:
             network_id=network.id,
             plug=plug,
             namespace=namespace if plug is Plug.NAMESPACE else "",
-            interface=f"{LINK_PREFIX}{short}",
+            # Never the same again: the kernel takes a removed one down in its own time.
+            interface=f"{LINK_PREFIX}{secrets.token_hex(6)}",
             mac=(asked.mac_address if asked else "") or plans.mac_of(address),
             address=address,
             prefix=self._pool.prefix,

@@ -21,9 +21,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from heft.model.config import DeviceMapping, ThrottleDevice, Ulimit, WeightDevice
+    from heft.model.files import Change, FileStatus, Landing
     from heft.model.machine import MountPoint, Stream
     from heft.model.network import Endpoint, Plug
 
@@ -115,6 +118,9 @@ class Namespaces:
     network: str = "private"
     pid: str = "private"
     ipc: str = "private"
+    """Also: `none`, one of its own without shared memory; `shareable`, one that others can join."""
+    ipc_of: str = ""
+    """The id of the machine whose `ipc` it joins, with its shared memory."""
     uts: str = "private"
     cgroup: str = "private"
     user: str = "host"
@@ -147,6 +153,10 @@ class Log:
     max_size: int = 0
     """Bytes after which the file is rotated; 0 is never."""
     max_file: int = 1
+    journal: bool = False
+    """Whether it goes to the host's journal too (systemd-journald.service(8))."""
+    tag: str = ""
+    """What entries in the journal are marked with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +276,9 @@ class Execution(Protocol):
     async def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal the size."""
 
+    def kill(self) -> None:
+        """Send SIGKILL to it and what it has started in its session; no harm if it has ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
@@ -351,8 +364,59 @@ class Pausable(Protocol):
 
 
 @runtime_checkable
+class Adjustable(Protocol):
+    """A weight whose machines take other limits while they run."""
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on; harmless when repeated.
+
+        Raises `HeftError` where the host refuses a limit; others may hold already then.
+        """
+
+
+@runtime_checkable
 class Rotating(Protocol):
     """A weight whose monitor writes the log, and must be told when its file was renamed."""
 
     async def reopen_log(self, machine_id: str) -> None:
         """Go on in a new file at the log's path."""
+
+
+@runtime_checkable
+class Filing(Protocol):
+    """A weight whose machines' files can be reached, whether they run or not.
+
+    While a machine runs, paths are as its workload sees them, with volumes and what else is
+    mounted; else the upper over the layers, with volumes, and changes go to the upper. Paths are
+    absolute; links in them lead nowhere but into the machine. Tars are POSIX (pax), with owners as
+    numbers, links, devices, extended attributes and holes. What gives a stream raises its errors
+    where it is entered, those that come later from the stream; leaving it early ends the work.
+
+    `NotFound` is for the path too; `InvalidArgument` where a directory was needed, or for a tar.
+    """
+
+    async def file_status(self, launch: Launch, path: str) -> FileStatus:
+        """Say what is at a path; a link at its end is not followed."""
+
+    def pack(
+        self, launch: Launch, path: str
+    ) -> AbstractAsyncContextManager[tuple[FileStatus, AsyncIterator[bytes]]]:
+        """Give what is at a path as a tar, whose names begin with the path's last part."""
+
+    async def unpack(
+        self, launch: Launch, path: str, tar: AsyncIterator[bytes], landing: Landing
+    ) -> None:
+        """Put a tar, compressed or not, into a directory.
+
+        If that fails, nothing that is new is left of it. Raises `Forbidden` where the machine
+        itself could not write, `NoSpace`.
+        """
+
+    async def changes(self, launch: Launch) -> tuple[Change, ...]:
+        """Give what the machine has changed of its image, parents before what is in them."""
+
+    def pack_layer(self, launch: Launch) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give the same as the tar of a layer over the machine's (OCI image-spec, layer.md)."""
+
+    def pack_root(self, launch: Launch) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give its whole root, without what is mounted in it; names have no leading slash."""

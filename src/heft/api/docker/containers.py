@@ -12,7 +12,7 @@ from heft.api.decode import Body
 from heft.api.docker import inspect, listing, summary
 from heft.errors import HeftError, NotSupported
 from heft.model.config import Config, EndpointConfig, HostConfig, Wire
-from heft.model.request import CreateRequest
+from heft.model.request import CreateRequest, Update
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -39,7 +39,7 @@ class CreateBody(Config, frozen=True, kw_only=True):
     """Of old: now it is the endpoint's."""
 
 
-_CREATE = Body(CreateBody)
+_CREATE, _UPDATE = Body(CreateBody), Body(Update)
 _CONFIG_FIELDS = Config.__struct_fields__
 
 
@@ -51,6 +51,7 @@ def add_routes(routes: Routes) -> None:
     routes.add("GET", "/containers/{name}/json", inspect_one)
     routes.add("GET", "/containers/{name}/top", top)
     routes.add("POST", "/containers/{name}/rename", rename)
+    routes.add("POST", "/containers/{name}/update", update)
     routes.add("DELETE", "/containers/{name}", remove)
 
 
@@ -163,6 +164,13 @@ async def rename(call: Call) -> web.StreamResponse:
     """Give it another name."""
     await call.work.finish(call.engine.machines.rename(call.name, call.text("name")))
     return call.nothing()
+
+
+async def update(call: Call) -> web.StreamResponse:
+    """Change its limits and restart policy."""
+    asked = await call.body(_UPDATE)
+    await call.work.finish(call.engine.machines.update(call.name, asked))
+    return call.json({"Warnings": []})
 
 
 async def remove(call: Call) -> web.StreamResponse:

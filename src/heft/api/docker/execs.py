@@ -13,7 +13,7 @@ from heft.api.docker.lifecycle import console_size
 from heft.api.frames import frame
 from heft.api.hijack import Taken, hijack
 from heft.api.streams import Ending, Wanted, join
-from heft.errors import StartFailed
+from heft.errors import HeftError
 from heft.model.config import Wire
 from heft.model.machine import Exec, Stream
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from heft.api.call import Call
+    from heft.api.hijack import Hijacked
     from heft.api.routes import Routes
 
 
@@ -102,16 +103,17 @@ async def start(call: Call) -> web.StreamResponse:
 
 
 async def _run(call: Call, exec_id: str, size: tuple[int, int]) -> web.StreamResponse:
+    """Answer first, then start: clients lose output that comes along with the answer's head."""
     execs = call.engine.execs
-    request = execs.get(exec_id)
+    request, _ = execs.startable(exec_id)
+    client = hijack(call.request, content_type(call, tty=request.tty))
     try:
         session = await execs.start(exec_id, detach=False, console_size=size)
-    except StartFailed as error:
-        return await _tell_failure(call, request, error)
+    except HeftError as error:
+        return await _tell_failure(client, request, error)
     if session is None:
-        return call.nothing(200)
+        return Taken()
     try:
-        client = hijack(call.request, content_type(call, tty=request.tty))
         wanted = Wanted(
             stdin=request.attach_stdin,
             stdout=request.attach_stdout or request.tty,
@@ -131,12 +133,11 @@ async def _run(call: Call, exec_id: str, size: tuple[int, int]) -> web.StreamRes
     return Taken()
 
 
-async def _tell_failure(call: Call, request: Exec, error: StartFailed) -> web.StreamResponse:
+async def _tell_failure(client: Hijacked, request: Exec, error: HeftError) -> web.StreamResponse:
     """Say within the stream why the process could not be run, as dockerd does.
 
     Clients then look at the exec, and give its exit code (126, 127) as their own.
     """
-    client = hijack(call.request, content_type(call, tty=request.tty))
     text = f"{error}\r\n".encode()
     await client.write(text if request.tty else frame(Stream.STDOUT, text))
     return Taken()

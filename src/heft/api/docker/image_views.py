@@ -44,8 +44,8 @@ def row(
         "Labels": image.config.labels or None,
         "Containers": users,
     }
-    if version < (1, 43) and not tags:
-        shown["RepoTags"] = ["<none>:<none>"]
+    if version < (1, 43) and not (tags or digests):
+        shown["RepoTags"], shown["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
     if version < (1, 44):
         shown["VirtualSize"] = image.size
     return shown
@@ -76,9 +76,10 @@ def view(
         shown["Variant"] = image.variant
     if version < (1, 44):
         shown["VirtualSize"] = image.size
+    # Gone from Docker's answer with 1.45, which Compose 1.29 does not know: it fails without.
+    shown["ContainerConfig"] = {"Volumes": image.config.volumes or None}
     if version < (1, 45):
         shown["Container"] = ""
-        shown["ContainerConfig"] = {}
     return shown
 
 

@@ -15,7 +15,7 @@ from heft.model.machine import State
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from heft.model.machine import Machine
+    from heft.model.machine import Health, Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def view(machine: Machine, around: Surroundings) -> dict[str, Any]:
 
 def _state(machine: Machine) -> dict[str, Any]:
     run, shown = machine.run, state_name(machine)
-    return {
+    state = {
         "Status": shown,
         "Running": shown in ("running", "paused", "restarting"),
         "Paused": shown == "paused",
@@ -80,6 +80,23 @@ def _state(machine: Machine) -> dict[str, Any]:
         "Error": run.error,
         "StartedAt": times.text(run.started),
         "FinishedAt": times.text(run.finished),
+    }
+    return state if run.health is None else {**state, "Health": _health(run.health)}
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": str(health.status),
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": times.text(made.start),
+                "End": times.text(made.end),
+                "ExitCode": made.exit_code,
+                "Output": made.output,
+            }
+            for made in health.log
+        ],
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from heft.api import filters as f
 from heft.api import times
 from heft.api.docker.places import network_name
-from heft.api.docker.summary import split_port, state_name
+from heft.api.docker.summary import health_name, split_port, state_name
 from heft.errors import HeftError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(
     (
-        "ancestor before exited expose health id is-task isolation label label! name network"
-        " publish since status volume"
+        "ancestor annotation before exited expose health id is-task isolation label label! name"
+        " network publish since status volume"
     ).split()
 )
 PRUNE_KNOWN = frozenset({"until", "label", "label!"})
@@ -84,8 +84,9 @@ def _fits(machine: Machine, wanted: Filters) -> bool:
         f.matches(wanted, "id", machine.id)
         and f.matches(wanted, "name", machine.name, f"/{machine.name}")
         and f.labels_fit(machine.config.labels, wanted)
+        and f.has_labels(machine.host_config.annotations, wanted.get("annotation", []))
         and state in wanted.get("status", [state])
-        and "none" in wanted.get("health", ["none"])
+        and ("health" not in wanted or health_name(machine) in wanted["health"])
         and not f.flag(wanted, "is-task")
         and ("exited" not in wanted or (ran and str(machine.run.exit_code) in wanted["exited"]))
         and ("volume" not in wanted or _mounts(machine, wanted["volume"]))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heft.model.network import Endpoint, Network
 
 KNOWN = frozenset("dangling driver id label label! name scope type".split())
+PRUNE_KNOWN = frozenset("label label! until".split())
 PREDEFINED = ("bridge", "host", "none")
 
 
@@ -107,4 +108,5 @@ async def inspect(call: Call) -> web.StreamResponse:
 
 async def prune(call: Call) -> web.StreamResponse:
     """Remove networks that nothing is on: there are none but the predefined."""
+    call.filters(PRUNE_KNOWN)
     return call.json({"NetworksDeleted": None})

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from heft.api.call import Call
     from heft.api.routes import Handler, Routes
 
-NO_FILES = "files of a container cannot be copied, compared or exported yet"
 NO_REGISTRY = "this Heft has no registry client"
 NO_BUILD = "this Heft does not build images yet"
 NO_NETWORKS = "networks of users' own are not there yet: use bridge, host, none or container:NAME"
@@ -24,24 +23,13 @@ NOT_IN_SWARM = (
 )
 
 NOT_SUPPORTED = {
-    NO_FILES: """
-        GET /containers/{name}/changes
-        GET /containers/{name}/export
-        GET /containers/{name}/archive
-        PUT /containers/{name}/archive
-        HEAD /containers/{name}/archive
-        POST /commit
-    """,
-    "limits of a container cannot be changed yet: make it anew": """
-        POST /containers/{name}/update
-    """,
     "containers cannot be checkpointed yet": """
         GET /containers/{name}/checkpoints
         POST /containers/{name}/checkpoints
         DELETE /containers/{name}/checkpoints
     """,
-    "Heft does not attach by WebSocket: POST to …/attach": """
-        GET /containers/{name}/attach/ws
+    "Heft keeps no attestations of images": """
+        GET /images/{name}/attestations
     """,
     NO_REGISTRY: """
         GET /images/search

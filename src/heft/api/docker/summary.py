@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 _SHOWN = {State.CREATING: "created", State.DEAD: "dead", State.REMOVING: "removing"}
 
+_HEALTHS = {
+    "starting": " (health: starting)",
+    "healthy": " (healthy)",
+    "unhealthy": " (unhealthy)",
+}
+
 
 def state_name(machine: Machine) -> str:
     """Give the state as Docker names it; a machine that starts is what it was before."""
@@ -23,13 +29,19 @@ def state_name(machine: Machine) -> str:
     return str(_SHOWN.get(machine.state, machine.state))
 
 
+def health_name(machine: Machine) -> str:
+    """Give the health as Docker names it."""
+    health = machine.run.health
+    return "none" if health is None else str(health.status)
+
+
 def status(machine: Machine, now: int) -> str:
     """Say what the machine does, and since when (moby, container/state.go, `String`)."""
     run, state = machine.run, state_name(machine)
     since_start = times.human((now - run.started) / times.SECOND)
     since_end = times.human((now - run.finished) / times.SECOND)
     if state == "running":
-        return f"Up {since_start}"
+        return f"Up {since_start}{_HEALTHS.get(health_name(machine), '')}"
     if state == "paused":
         return f"Up {since_start} (Paused)"
     if state == "restarting":

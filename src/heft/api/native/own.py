@@ -1,19 +1,24 @@
-"""Heft's own paths, for what Docker's API has no words: templates of images, and weights."""
+"""Heft's own paths, for what Docker's API has no words: templates of images, and weights.
+
+They are described in `openapi.json` beside this module, which is served too.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from aiohttp import web
 
+from heft.api.call import JSON_HEADERS
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
 from heft.errors import InvalidArgument
 from heft.images.templates import registry
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from heft.api.call import Call
     from heft.api.routes import Routes
 
@@ -31,9 +36,21 @@ _BOOTSTRAP = Body(BootstrapBody)
 
 def add_routes(routes: Routes) -> None:
     """Take the paths under `/heft/v1`."""
+    routes.add("GET", "/heft/v1/openapi.json", description)
     routes.add("GET", "/heft/v1/weights", weights)
     routes.add("GET", "/heft/v1/templates", templates)
     routes.add("POST", "/heft/v1/bootstrap", bootstrap)
+
+
+@cache
+def document() -> bytes:
+    """Give the description of these paths: OpenAPI 3.1, as JSON."""
+    return Path(__file__).with_name("openapi.json").read_bytes()
+
+
+async def description(_: Call) -> web.StreamResponse:
+    """Describe these paths."""
+    return web.Response(body=document(), headers=JSON_HEADERS)
 
 
 async def weights(call: Call) -> web.StreamResponse:

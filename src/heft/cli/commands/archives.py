@@ -90,18 +90,18 @@ def save(call: Invocation) -> int:
         for block in answer.blocks():
             write_all(STDOUT, block)
         return 0
-    _write_file(target, answer.blocks())
+    write_file(target, answer.blocks(), "save image")
     return 0
 
 
-def _write_file(target: str, blocks: Iterable[bytes]) -> None:
+def write_file(target: str, blocks: Iterable[bytes], what: str) -> None:
     """Write a file that appears whole, or not at all. Raises `Failure`."""
     partial = f"{target}.{os.getpid()}.partial"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(partial, flags, TAR_MODE)
     except OSError as error:
-        raise Failure(f"failed to save image: {partial}: {error.strerror}") from None
+        raise Failure(f"failed to {what}: {partial}: {error.strerror}") from None
     try:
         for block in blocks:
             write_all(descriptor, block)
@@ -109,7 +109,7 @@ def _write_file(target: str, blocks: Iterable[bytes]) -> None:
     except BaseException as error:
         os.unlink(partial)
         if isinstance(error, OSError):
-            raise Failure(f"failed to save image: {target}: {error.strerror}") from None
+            raise Failure(f"failed to {what}: {target}: {error.strerror}") from None
         raise
     finally:
         os.close(descriptor)

@@ -48,8 +48,12 @@ def variables(files: Iterable[str], flags: Iterable[str]) -> list[str]:
 
 
 def labels(files: Iterable[str], flags: Iterable[str]) -> dict[str, str]:
-    """Give the labels of the files, then those of the flags."""
-    return mapping([line for path in files for line in _lines(path)] + list(flags))
+    """Give the labels of the files, then those of the flags.
+
+    Lines of a file that have no value are left out, as Docker's client does.
+    """
+    lines = [line for path in files for line in _lines(path) if "=" in line]
+    return mapping(lines + list(flags))
 
 
 def mapping(given: Iterable[str]) -> dict[str, str]:

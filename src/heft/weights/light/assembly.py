@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from heft.errors import NotSupported, StartFailed
 from heft.faults import reach
 from heft.host import mounts, paths
-from heft.weights.light import devices, spec, users
+from heft.weights.light import devices, prepared_mounts, spec, users
+from heft.weights.light.default_profile import default_profile
 from heft.weights.light.failures import REFUSED
 from heft.weights.light.seccomp import converted
 
@@ -26,17 +27,13 @@ if TYPE_CHECKING:
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.record import RunDirectory
 
-_PROFILES = (
-    Path("/etc/containers/seccomp.json"),
-    Path("/usr/share/containers/seccomp.json"),
-)
 _INITS = (
     Path("/usr/libexec/podman/catatonit"),
     Path("/usr/bin/catatonit"),
     Path("/usr/libexec/catatonit/catatonit"),
     Path("/usr/bin/tini-static"),
 )
-_OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
+OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
 """The upper holds plain files, whiteouts and opaque directories only, whatever the kernel's
 defaults: `commit` and `diff` read it, and another kernel may mount it."""
 
@@ -60,18 +57,27 @@ def provision(launch: Launch) -> None:
 
 
 def assemble(
-    launch: Launch, run: RunDirectory, facts: HostFacts, filters: Filters, cgroup: str
+    launch: Launch,
+    run: RunDirectory,
+    facts: HostFacts,
+    filters: Filters,
+    cgroup: str,
+    shm: str = "",
 ) -> None:
-    """Mount the root and write the plan. Raises `HeftError`; what was done stays."""
+    """Mount the root and write the plan. Raises `HeftError`; what was done stays.
+
+    `shm` is a directory of the host to be /dev/shm; empty: one of its own.
+    """
     run.make()
     mounts.overlay(
         run.rootfs,
         launch.root.layers,
         upper=launch.root.upper / "diff",
         work=launch.root.upper / "work",
-        options=_OVERLAY_OPTIONS,
+        options=OVERLAY_OPTIONS,
     )
     reach("light.mounted")
+    launch = prepared_mounts.make(launch, run)
     identity = users.look_up(run.rootfs, launch.process.user, launch.process.groups)
     _make_working_directory(launch, run)
     profile = seccomp(launch, facts)
@@ -82,6 +88,7 @@ def assemble(
         cgroup_path=cgroup,
         devices=_devices(launch),
         init=find_init() if launch.init else "",
+        shm=shm,
         seccomp=None if compiled else profile,
         seccomp_compiled=compiled,
     )
@@ -91,21 +98,11 @@ def assemble(
 def seccomp(launch: Launch, facts: HostFacts) -> msgspec.Raw | None:
     """Give the filter's profile for a machine; None if it gets none."""
     asked = launch.security.seccomp
-    if launch.security.privileged or asked == "unconfined":
+    if asked == "unconfined" or (launch.security.privileged and asked in ("", "default")):
         return None
-    profile = _default_profile() if asked in ("", "default") else asked.encode()
+    profile = default_profile() if asked in ("", "default") else asked.encode()
     capabilities = frozenset(launch.process.capabilities)
     return converted(profile, capabilities, facts.machine, facts.release)
-
-
-def _default_profile() -> bytes:
-    for path in _PROFILES:
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_bytes()
-    raise NotSupported(
-        "there is no seccomp profile on this host",
-        hint="install golang-github-containers-common, or use --security-opt seccomp=unconfined",
-    )
 
 
 def find_init() -> str:

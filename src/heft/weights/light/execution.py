@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -61,6 +62,13 @@ class LightExecution:
     async def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal the size."""
         control.resize(self._directory, rows, columns)
+
+    def kill(self) -> None:
+        """Send SIGKILL to it and to its process group, which is of a session of its own."""
+        if self._process is not None and self._process.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(os.getpgid(self._process.pid), signal.SIGKILL)
+            _kill(self._process)
 
     def close(self) -> None:
         """Stop watching; the process is not touched."""

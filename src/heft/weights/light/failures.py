@@ -18,8 +18,10 @@ _SPELLING = {
     "No such file or directory": "no such file or directory",
     "Permission denied": "permission denied",
     "Is a directory": "is a directory",
-    # crun's answer to a directory in the place of a program.
-    "open executable: Operation not permitted": "open executable: is a directory",
+    # crun on a directory in the place of a program. Clients before 23 know only the first words.
+    "open executable: Operation not permitted": (
+        "open executable: permission denied: is a directory"
+    ),
 }
 _NO_FILE = re.compile(
     r"executable file `([^`]*)` not found in \$PATH(?:: no such file or directory)?"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from heft.weights.light.record import RunDirectory
     from heft.weights.light.runtime import Runtime
 
+PID_FILE = "monitor"
 _PIPE_READ = 1 << 16
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -51,6 +52,10 @@ class Monitored:
     """Where its socket, pipes and files are; also its working directory, so that the socket by
     which it gets a terminal has a short name whatever the length of the path."""
     log: Path | None = None
+    journal: bool = False
+    """Whether its output goes to the host's journal too, as `name`, marked with `tag`."""
+    name: str = ""
+    tag: str = ""
     plan: str = ""
     """The file name of a further process's plan, in `directory`."""
     attach: bool = False
@@ -59,10 +64,13 @@ class Monitored:
 def command(what: Monitored) -> tuple[str, ...]:
     """Give conmon's command line."""
     process = what.process
-    parts: list[str] = ["conmon", "--sync", "--api-version", "1", "--full-attach"]
+    parts: list[str] = ["conmon", "--api-version", "1", "--full-attach"]
     parts += ["--cid", what.machine_id, "--cuuid", what.machine_id]
     parts += ["--bundle", str(what.directory), "--container-pidfile", str(what.directory / "pid")]
     parts += ["--log-path", f"k8s-file:{what.log}" if what.log else "none:", "--no-sync-log"]
+    if what.journal:
+        # Beside the file, which is what `logs` reads.
+        parts += ["--log-path", "journald:", "--name", what.name, "--log-tag", what.tag]
     parts += ["--runtime", what.runtime.program]
     for option in what.runtime.options(what.run):
         parts += ["--runtime-arg", option]
@@ -74,11 +82,12 @@ def command(what: Monitored) -> tuple[str, ...]:
     if process.tty or not process.stdin_once:
         parts.append("--leave-stdin-open")
     if what.plan:
-        parts += ["--exec", "--exec-process-spec", str(what.directory / what.plan)]
+        parts += ["--sync", "--exec", "--exec-process-spec", str(what.directory / what.plan)]
         if what.attach:
             parts.append("--exec-attach")
     else:
         parts += ["--persist-dir", str(what.directory)]
+        parts += ["--conmon-pidfile", str(what.directory / PID_FILE)]
     return tuple(parts)
 
 
@@ -123,7 +132,12 @@ class Reports:
 
 @dataclass(slots=True)
 class Monitor:
-    """A conmon that was started here; it is this process's child, and reaped by pidfd."""
+    """A conmon that was started here.
+
+    That of a machine goes on in a child of its own (`settled`), which init inherits: a fork has
+    only those pages in memory that it uses, half of what the program needed to start. That of a
+    further process stays this process's child, and is reaped by pidfd.
+    """
 
     id: ProcessId
     pidfd: int
@@ -131,6 +145,20 @@ class Monitor:
     attach_reports: Reports | None
     _start: int
     _stderr: int
+
+    async def settled(self, pid_file: Path) -> bool:
+        """Follow it into the child that it goes on in; False if it ended in place of that."""
+        await processes.ended(self.pidfd)
+        reap(self.pidfd)
+        os.close(self.pidfd)
+        self.pidfd = -1
+        try:
+            pid = int(pid_file.read_text(encoding="ascii"))
+            self.pidfd = os.pidfd_open(pid)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return False
+        self.id = _identity(pid)
+        return True
 
     def go_on(self) -> None:
         """Tell a monitor that was started with `attach` to take its next step."""
@@ -196,8 +224,12 @@ def start(what: Monitored) -> Monitor:
 def _identify(popen: Popen[bytes]) -> ProcessId:
     """Take a monitor over from `subprocess`, which would complain that nobody waits for it."""
     popen.returncode = 0
+    return _identity(popen.pid)
+
+
+def _identity(pid: int) -> ProcessId:
     # A child is there until it is reaped, if only as a zombie: then it cannot be told any more.
-    return ProcessId.of(popen.pid) or ProcessId(popen.pid, 0)
+    return ProcessId.of(pid) or ProcessId(pid, 0)
 
 
 def reap(pidfd: int) -> None:

@@ -6,9 +6,11 @@ Everything is in the run's directory, on a file system of this boot::
     rootfs/         where its root is mounted
     runtime/ID/     the runtime's own state
     state.json      who watches and who runs (`Record`); written when both are there
+    monitor         conmon's own pid, written by it
     pid exit oom    written by conmon: the workload's pid, its exit code, that memory ran out
     attach ctl winsz    conmon's socket and pipes
     exec/ID/        the same for each further process
+    mounts/         what is mounted here to be shown in the machine: parts of volumes, shared memory
 """
 
 from __future__ import annotations
@@ -59,6 +61,16 @@ class RunDirectory:
     def rootfs(self) -> Path:
         """Where the root file system is mounted."""
         return self.path / "rootfs"
+
+    @property
+    def mounts(self) -> Path:
+        """Where directories are mounted that the machine sees elsewhere."""
+        return self.path / "mounts"
+
+    @property
+    def shared_memory(self) -> Path:
+        """The file system that all have as /dev/shm who share this machine's IPC namespace."""
+        return self.mounts / "shm"
 
     @property
     def config(self) -> Path:

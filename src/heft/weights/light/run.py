@@ -46,6 +46,7 @@ class Run:
         self.group = group
         self.record = record
         self.sessions: set[AttachSession] = set()
+        self.attaching = asyncio.Lock()
         self.executions: set[LightExecution] = set()
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()

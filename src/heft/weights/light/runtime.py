@@ -90,6 +90,13 @@ class Runtime:
             )
         return False
 
+    async def update(self, run: RunDirectory, machine_id: str, limits: bytes) -> None:
+        """Hold a machine that runs to other limits (`linux.resources`, as JSON)."""
+        file = run.path / "limits.json"
+        file.write_bytes(limits)
+        update = ("update", "--resources", str(file), machine_id)
+        await processes.run(self.program, *self.options(run), *update)
+
     def forget(self, run: RunDirectory) -> None:
         """Drop the runtime's state; its processes and cgroups must be gone."""
         shutil.rmtree(run.runtime, ignore_errors=True)

@@ -27,6 +27,8 @@ _INPUT_PACKET = 1 << 14
 _STREAMS = {2: Stream.STDOUT, 3: Stream.STDERR}
 _CONNECT_ATTEMPTS = 200
 _CONNECT_PAUSE = 0.005
+_ACCEPT_ATTEMPTS = 1000
+_ACCEPT_PAUSE = 0.0005
 
 
 class AttachSession:
@@ -132,6 +134,36 @@ class AttachSession:
             self._waiting.discard(future)
             if self._socket.fileno() >= 0:
                 remove(descriptor)
+
+
+async def join(
+    directory: Path, monitor: int, *, stdin: bool, closed: Callable[[AttachSession], None]
+) -> AttachSession:
+    """Open a session on a conmon (of process id `monitor`), and see to it that it takes part.
+
+    conmon takes one new client for each time round its loop; what it reads of the workload before a
+    client's turn, that client never sees. One caller at a time: it is told by a new socket of
+    conmon's that it is its turn.
+    """
+    before = _sockets(monitor)
+    session = await connect(directory, stdin=stdin, closed=closed)
+    for _ in range(_ACCEPT_ATTEMPTS):
+        now = _sockets(monitor)
+        if not now or now - before:
+            break
+        await asyncio.sleep(_ACCEPT_PAUSE)
+    return session
+
+
+def _sockets(pid: int) -> set[str]:
+    """Give the sockets that a process has (proc(5), `fd`); none if it has ended."""
+    found = set()
+    directory = f"/proc/{pid}/fd"
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(f"{directory}/{name}"))
+    return {link for link in found if link.startswith("socket:")}
 
 
 async def connect(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from heft.errors import InvalidArgument
+from heft.errors import InvalidArgument, NotSupported
 from heft.weights.light.spec_mounts import INIT_TARGET, mounts, propagation
 from heft.weights.light.spec_resources import resources
 
@@ -114,8 +114,8 @@ def process(launch: Launch, asked: Process, findings: Findings) -> dict[str, Any
     rows, columns = asked.console_size
     if asked.tty and rows and columns:
         plan["consoleSize"] = {"height": rows, "width": columns}
-    if facts.apparmor and launch.security.apparmor:
-        plan["apparmorProfile"] = launch.security.apparmor
+    if profile := _apparmor(launch, facts):
+        plan["apparmorProfile"] = profile
     if facts.selinux and (label := _selinux(launch.security.selinux)):
         plan["selinuxLabel"] = label
     return plan
@@ -161,6 +161,19 @@ def _oom_score(asked: int, facts: HostFacts) -> int:
     return asked if may_lower else max(asked, facts.oom_score_adj)
 
 
+def _apparmor(launch: Launch, facts: HostFacts) -> str:
+    """Give the profile's name. Raises `NotSupported` where one is asked for that cannot be."""
+    asked = launch.security.apparmor
+    if facts.apparmor:
+        return asked
+    if asked not in ("", "unconfined", "docker-default"):
+        raise NotSupported(
+            f"apparmor profile {asked}: AppArmor is not enabled on this host",
+            hint="leave the --security-opt out",
+        )
+    return ""
+
+
 def _selinux(options: Iterable[str]) -> str:
     """Give the process label: Docker's usual one, with the parts that options name replaced."""
     parts = {"user": "system_u", "role": "system_r", "type": "container_t", "level": "s0"}
@@ -180,7 +193,7 @@ def _namespaces(launch: Launch, facts: HostFacts) -> list[dict[str, str]]:
         network = launch.endpoint.namespace
     wanted = {
         "pid": asked.pid,
-        "ipc": asked.ipc,
+        "ipc": "private" if asked.ipc in ("none", "shareable") else asked.ipc,
         "uts": asked.uts,
         "mount": "private",
         "network": "private" if network == "none" else network,

@@ -5,6 +5,7 @@ The file systems that every machine has are Docker's (moby, oci/defaults.go).
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from heft.model.machine import MountKind
@@ -68,10 +69,10 @@ def _standard(launch: Launch, shm: str) -> Iterable[dict[str, Any]]:
     else:
         yield _mount("/sys", "sysfs", "sysfs", *plain, access)
     yield _mount("/sys/fs/cgroup", "cgroup", "cgroup", *plain, "relatime", access)
-    if launch.namespaces.ipc == "host":
-        yield _mount("/dev/mqueue", "bind", "/dev/mqueue", "rbind", *plain)
-    else:
-        yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
+    # It shows the queues of the IPC namespace, whosever that is.
+    yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
+    if launch.namespaces.ipc == "none":
+        return
     if launch.namespaces.ipc == "host" or shm:
         yield _mount("/dev/shm", "bind", shm or "/dev/shm", "rbind", *plain)  # noqa: S108
     else:
@@ -83,10 +84,23 @@ def mount_point(point: MountPoint) -> dict[str, Any]:
     """Turn one mount of the user's into the runtime's form."""
     if point.kind is MountKind.TMPFS:
         return _mount(point.target, "tmpfs", "tmpfs", *_tmpfs_options(point))
-    # rro: what is mounted under it is read-only too (mount_setattr(2), Linux 5.12).
-    access = ("ro", "rro") if point.read_only else ("rw",)
-    shown = ("rbind", *access, point.propagation or "rprivate")
+    access = _read_only(point) if point.read_only else ("rw",)
+    spread = point.propagation or "rprivate"
+    if not point.recursive:
+        # An option that says "all below" would make crun show all below.
+        return _mount(point.target, "bind", point.source, "bind", access[0], spread.lstrip("r"))
+    shown = ("rbind", *access, spread)
     return _mount(point.target, "bind", point.source, *shown)
+
+
+def _read_only(point: MountPoint) -> tuple[str, ...]:
+    """Give the options under which what is mounted below is read-only too, if that is wanted.
+
+    `rro` is mount_setattr(2) of Linux 5.12. Below a file nothing is mounted, and crun before 1.15
+    takes `rro` for the word of a directory (containers/crun#1421).
+    """
+    is_file = os.path.exists(point.source) and not os.path.isdir(point.source)
+    return ("ro",) if is_file or not point.read_only_below else ("ro", "rro")
 
 
 def _tmpfs_options(point: MountPoint) -> list[str]:

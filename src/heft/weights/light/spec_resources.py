@@ -24,8 +24,17 @@ def resources(
     asked: Resources, security: Security, added: Iterable[Device], facts: HostFacts
 ) -> dict[str, Any]:
     """Give the limits that were asked for, as far as this host can hold them."""
+    rules = _devices(security, added)
+    return ({"devices": rules} if rules else {}) | _limits(asked, facts)
+
+
+def adjusted(asked: Resources, facts: HostFacts) -> dict[str, Any]:
+    """Give the limits for a machine that runs: what it may open was settled at its start."""
+    return _limits(asked, facts)
+
+
+def _limits(asked: Resources, facts: HostFacts) -> dict[str, Any]:
     parts = {
-        "devices": _devices(security, added),
         "memory": _memory(asked, facts),
         "cpu": _cpu(asked),
         "pids": {"limit": asked.pids_limit} if asked.pids_limit > 0 else {},
@@ -57,7 +66,7 @@ def _cpu(asked: Resources) -> dict[str, Any]:
         quota, period = asked.nano_cpus * _CPU_PERIOD // _NANO, _CPU_PERIOD
     return _given(
         shares=asked.cpu_shares,
-        quota=quota,
+        quota=max(quota, 0),
         period=period,
         cpus=asked.cpuset_cpus,
         mems=asked.cpuset_mems,

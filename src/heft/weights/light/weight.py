@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
 from heft.host import cgroups, processes
@@ -23,17 +25,20 @@ from heft.weights.base import Availability, Exit, Started, Stats
 from heft.weights.light import assembly, control, host_facts, monitor, runtime, sweeping
 from heft.weights.light.execution import execute
 from heft.weights.light.failures import start_failed
+from heft.weights.light.filing import Reach
 from heft.weights.light.filters import Filters
 from heft.weights.light.measuring import stats
 from heft.weights.light.monitor import Monitored
 from heft.weights.light.record import Record, RunDirectory, boot
 from heft.weights.light.run import Run
-from heft.weights.light.session import connect
+from heft.weights.light.session import join
+from heft.weights.light.spec_resources import adjusted
 from heft.weights.light.threads import Threads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heft.host.processes import ProcessId
     from heft.weights.base import ExecRequest, Execution, Launch, Session
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.monitor import Monitor
@@ -64,8 +69,8 @@ class _Host:
     detail: str
 
 
-class LightWeight:
-    """`heft.weights.base.Weight`, `Pausable` and `Rotating`."""
+class LightWeight(Reach):
+    """`heft.weights.base.Weight`, `Pausable`, `Adjustable`, `Rotating`; by `Reach`, `Filing`."""
 
     name = "light"
     plug = Plug.NAMESPACE
@@ -100,8 +105,9 @@ class LightWeight:
         group = self._group(host, launch)
         async with Undo() as undo:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+            shm = self._shared_memory(launch, run)
             await self._threads.run(
-                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path)
+                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path, shm)
             )
             what = Monitored(
                 machine_id=launch.id,
@@ -110,11 +116,14 @@ class LightWeight:
                 process=launch.process,
                 directory=run.path,
                 log=launch.log.path,
+                journal=launch.log.journal,
+                name=launch.name,
+                tag=launch.log.tag or launch.id[:12],
             )
             watcher = monitor.start(what)
             reach("light.monitored")
             try:
-                record = await self._created(host, watcher)
+                record = await self._created(host, run, watcher)
             finally:
                 watcher.close()
             run.write(record)
@@ -124,18 +133,27 @@ class LightWeight:
             self._watch(Run(launch, run, group, record))
             undo.commit()
 
-    async def _created(self, host: _Host, watcher: Monitor) -> Record:
+    def _shared_memory(self, launch: Launch, run: RunDirectory) -> str:
+        """Give the directory that is /dev/shm where others have it too; else empty."""
+        spaces = launch.namespaces
+        if spaces.ipc_of:
+            return str(self._run(spaces.ipc_of).directory.shared_memory)
+        return str(run.shared_memory) if spaces.ipc == "shareable" else ""
+
+    async def _created(self, host: _Host, run: RunDirectory, watcher: Monitor) -> Record:
         """Wait until the runtime has created the workload; on failure the monitor is gone."""
         try:
-            report = await watcher.reports.next()
+            followed = await watcher.settled(run.path / monitor.PID_FILE)
+            report = await watcher.reports.next() if followed else None
             workload = processes.ProcessId.of(report.data) if report else None
             if report is None or workload is None:
                 said = (report.message if report else "") or watcher.complaint()
                 raise start_failed(host.runtime.name, "create", said)
         except BaseException:
-            processes.send_signal(watcher.pidfd, SIGKILL)
-            await asyncio.shield(processes.ended(watcher.pidfd))
-            monitor.reap(watcher.pidfd)
+            if watcher.pidfd >= 0:
+                processes.send_signal(watcher.pidfd, SIGKILL)
+                await asyncio.shield(processes.ended(watcher.pidfd))
+                monitor.reap(watcher.pidfd)
             raise
         return Record(boot(), watcher.id, workload)
 
@@ -172,9 +190,13 @@ class LightWeight:
     async def attach(self, machine_id: str) -> Session:
         """Open a session on the workload's own streams."""
         run = self._run(machine_id)
-        session = await connect(
-            run.directory.path, stdin=run.launch.process.stdin, closed=run.sessions.discard
-        )
+        async with run.attaching:
+            session = await join(
+                run.directory.path,
+                run.record.monitor.pid,
+                stdin=run.launch.process.stdin,
+                closed=run.sessions.discard,
+            )
         run.sessions.add(session)
         return session
 
@@ -204,6 +226,15 @@ class LightWeight:
     async def resume(self, machine_id: str) -> None:
         """Let them go on."""
         await self._run(machine_id).group.freeze(frozen=False)
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on."""
+        run, host = self._run(launch.id), await self._probed()
+        asked = launch.resources
+        limits = adjusted(asked, host.facts)
+        # Runtimes differ in how they are told of no limit.
+        run.group.lift(processes=not asked.pids_limit, cpu_time=asked.cpu_quota < 0)
+        await host.runtime.update(run.directory, launch.id, msgspec.json.encode(limits))
 
     async def reopen_log(self, machine_id: str) -> None:
         """Go on in a new file at the log's path; returns when it is there."""
@@ -265,6 +296,11 @@ class LightWeight:
             return self._runs[machine_id]
         except KeyError as error:
             raise NotFound(f"container {machine_id} is not running") from error
+
+    def _workload(self, machine_id: str) -> ProcessId | None:
+        """Give the first process of a machine that runs (for `Reach`)."""
+        run = self._runs.get(machine_id)
+        return run.workload if run is not None and not run.has_ended else None
 
     def _watch(self, run: Run) -> None:
         self._runs[run.launch.id] = run

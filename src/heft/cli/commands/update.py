@@ -1,0 +1,52 @@
+"""`heft update`: other limits and another restart policy for machines, at once where they run."""
+
+from __future__ import annotations
+
+from heft.cli.client import path
+from heft.cli.command import Command, each
+from heft.cli.failures import Failure
+from heft.cli.flags import word
+from heft.cli.machine_flags import MACHINE_FLAGS
+from heft.cli.machine_request import restart_policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from heft.cli.command import Invocation
+
+FIELDS = {
+    "blkio-weight": "BlkioWeight",
+    "cpu-period": "CpuPeriod",
+    "cpu-quota": "CpuQuota",
+    "cpu-shares": "CpuShares",
+    "cpus": "NanoCpus",
+    "cpuset-cpus": "CpusetCpus",
+    "cpuset-mems": "CpusetMems",
+    "memory": "Memory",
+    "memory-reservation": "MemoryReservation",
+    "memory-swap": "MemorySwap",
+    "pids-limit": "PidsLimit",
+}
+"""What can be changed, by flag, and how the API calls it."""
+
+FLAGS = (
+    *(flag for flag in MACHINE_FLAGS if flag.name in FIELDS),
+    word("restart", "Restart policy to apply when a machine exits"),
+)
+
+
+def update(call: Invocation) -> int:
+    """Change machines."""
+    flags = call.flags
+    body = {field: flags.value(name) for name, field in FIELDS.items() if name in flags}
+    if "restart" in flags:
+        policy = restart_policy(flags) or {"Name": flags.text("restart")}
+        body["RestartPolicy"] = policy
+    if not body:
+        raise Failure("you must provide one or more flags when using this command")
+    return each(
+        call.arguments,
+        lambda name: call.client.post(path("containers", name, "update"), body=body),
+    )
+
+
+UPDATE = Command(update, takes="MACHINE [MACHINE...]", flags=FLAGS, least=1, most=None)

@@ -1,0 +1,62 @@
+"""What is asked of the process that works on a machine's files. Plain values, passed as JSON."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Task(enum.StrEnum):
+    """What to do; beside each, what comes out of the process."""
+
+    STATUS = "status"
+    """Say what is at a path."""
+    PACK = "pack"
+    """Say so, then give it as a tar."""
+    ROOT = "root"
+    """Give the whole tree as a tar, with names from the root."""
+    LAYER = "layer"
+    """Give the upper as the tar of an image's layer."""
+    CHANGES = "changes"
+    """Give the differences from the layers below, as JSON lines."""
+    UNPACK = "unpack"
+    """Take a tar, and put it in a directory."""
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A directory or file of the host to be seen in the tree; one that is missing is left out."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """The tree to work on: an open descriptor of its root, or what to join it of."""
+
+    descriptor: int = -1
+    layers: tuple[str, ...] = ()
+    """From the lowest up."""
+    upper: str = ""
+    """The directory that `diff` and `work` are in."""
+    options: tuple[str, ...] = ()
+    """Of the overlay's mount."""
+    mounts: tuple[Mount, ...] = ()
+    """A parent before its children."""
+    writable: bool = False
+    """Whether changes go to the upper; without, they are lost with the process."""
+    read_only: bool = False
+    """Whether the machine itself could not change its root."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of it."""
+
+    task: Task
+    tree: Tree
+    path: str = "/"
+    same_kind: bool = False
+    owner: str = ""
+    skip: tuple[str, ...] = ()
+    """Paths that are not the machine's own doing: left out of changes and layers if empty."""

@@ -1,0 +1,45 @@
+"""Files of a machine, as its weight tells of them."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is at a path of a machine; a symbolic link is not followed."""
+
+    name: str
+    """The path's last part, as it was asked for: `.` and `/` too."""
+    mode: int
+    """Type and permissions, as stat(2) has them."""
+    size: int
+    modified: int
+    """Nanoseconds since 1970."""
+    link_target: str = ""
+    """Of a symbolic link: the absolute path in the machine that it leads to."""
+
+
+class ChangeKind(enum.IntEnum):
+    """What a machine has done to a path of its image; the numbers are Docker's."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One difference between a machine's files and its image's."""
+
+    path: str
+    kind: ChangeKind
+
+
+class Landing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a tar goes into a machine."""
+
+    same_kind: bool = False
+    """Refuse to put anything but a directory in a directory's place, and the other way round."""
+    owner: str = ""
+    """`user[:group]` in the machine that all is given to; empty: as the tar has it."""
