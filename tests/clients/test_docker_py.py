@@ -12,12 +12,6 @@ from docker.types import Mount
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 
-# docker-py itself leaves the sockets of its streams to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 
 @pytest.fixture
 def client(daemon: Daemon) -> Iterator[docker.DockerClient]:

@@ -17,12 +17,6 @@ from docker.types import LogConfig, Ulimit
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 
-# docker-py itself leaves the sockets of its streams to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 Sleeping = docker.models.containers.Container
 
 
