@@ -11,6 +11,10 @@ from tests.harness.client import PROGRAMS, Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 
+NODE_PACKAGES = Path(__file__).with_name("dockerode") / "node_modules/dockerode"
+# Where there is no npm, its test is no part of the suite (packaging/test-environment.sh says why).
+collect_ignore = [] if NODE_PACKAGES.is_dir() else ["test_dockerode.py"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let client libraries leave sockets to the garbage collector, as docker-py does.
