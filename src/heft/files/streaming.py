@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.errors import Forbidden, HostError, NotFound
+from heft.host.descriptors import readable
 from heft.host.processes import reap, spawn
 from heft.images import piping, verdict
 
@@ -174,22 +175,7 @@ class Output:
             try:
                 return os.read(self._descriptor, BLOCK)
             except BlockingIOError:
-                await _readable(self._descriptor)
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def ready() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    loop.add_reader(descriptor, ready)
-    try:
-        await future
-    finally:
-        loop.remove_reader(descriptor)
+                await readable(self._descriptor)
 
 
 def _widen(descriptor: int) -> None:

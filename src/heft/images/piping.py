@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -12,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from heft.host.descriptors import writable
 from heft.host.processes import reap, spawn
 from heft.images import verdict
 
@@ -90,25 +90,10 @@ async def feed(source: AsyncIterator[bytes], descriptor: int, told: Callable[[in
                 try:
                     left = left[os.write(descriptor, left) :]
                 except BlockingIOError:
-                    await _writable(descriptor)
+                    await writable(descriptor)
             passed += len(block)
             if passed - last >= TELL_BYTES:
                 told(last := passed)
         told(passed)
     except BrokenPipeError:
         return  # the child has ended, and will say why
-
-
-async def _writable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def ready() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    loop.add_writer(descriptor, ready)
-    try:
-        await future
-    finally:
-        loop.remove_writer(descriptor)
