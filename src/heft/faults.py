@@ -15,6 +15,7 @@ POINTS: frozenset[str] = frozenset(
         "create.recorded",
         "create.directory",
         "create.volumes",
+        "create.base",
         "create.acknowledged",
         "start.intended",
         "start.network",
@@ -40,6 +41,9 @@ POINTS: frozenset[str] = frozenset(
         "import.recorded",
         "commit.layer",
         "commit.recorded",
+        "base.written",
+        "base.renamed",
+        "base.recorded",
     }
 )
 

@@ -54,6 +54,9 @@ class Daemon:
     which is nobody, must get in.
     """
 
+    program = "heft.daemon"
+    """The module to run."""
+
     def __init__(self, directory: Path, *extra: str) -> None:
         self.directory = directory
         self.data = directory / "data"
@@ -75,7 +78,7 @@ class Daemon:
     def start(self, **environment: str) -> Self:
         """Start it, and wait until it answers (or has ended, where a fault was asked for)."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "heft.daemon", "--data", self.data, "--run", self.run]
+        command = [sys.executable, "-m", self.program, "--data", self.data, "--run", self.run]
         command += ["--cgroup-parent", CGROUP_PARENT, "--log-level", "debug", *self.extra]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -155,3 +158,9 @@ class Daemon:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stderr
         shutil.rmtree(self.run)
+
+
+class BasedDaemon(Daemon):
+    """A daemon that makes a base for every machine."""
+
+    program = "tests.harness.based"

@@ -9,7 +9,7 @@ import pytest
 
 from heft.faults import POINTS
 from tests.clients.test_run import group_file
-from tests.harness.daemon import Daemon
+from tests.harness.daemon import BasedDaemon, Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 
 pytestmark = pytest.mark.usefixtures("clean_host")
@@ -134,7 +134,21 @@ def test_import(daemon: Daemon, point: str) -> None:
     assert "error" not in json.loads(answer.body.splitlines()[-1])
 
 
+@pytest.mark.parametrize("point", points("base"))
+def test_base(tmp_path: Path, point: str) -> None:
+    daemon = BasedDaemon(tmp_path).start()
+    daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+    die_at(daemon, point, "POST", "/containers/create?name=box", {"Image": BUSYBOX, "Cmd": SLEEP})
+    assert state(daemon, "box") is None
+    bases = daemon.data / "images" / "bases"
+    assert len(list(bases.iterdir())) == (point == "base.recorded")
+    assert list((daemon.data / "images" / "tmp").iterdir()) == []
+    assert create(daemon, "box") == 201
+    assert len(list(bases.iterdir())) == 1
+    daemon.clean_up()
+
+
 def test_every_point_is_on_the_way_of_something() -> None:
-    tested = {"create", "start", "stop", "exit", "remove", "import", "update"}
+    tested = {"create", "start", "stop", "exit", "remove", "import", "update", "base"}
     # Those of commit: test_files.py.
     assert {point.partition(".")[0] for point in POINTS} <= tested | {"light", "commit"}

@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": GROUND | {"host", "model", "store", "images"},
     "networks": GROUND | {"host", "model", "store", "networks"},
     "volumes": GROUND | {"host", "model", "store", "volumes"},
-    "weights": GROUND | {"host", "model", "files", "weights"},
+    "guest": GROUND | {"host", "model", "guest"},
+    "weights": GROUND | {"host", "model", "files", "guest", "weights"},
     "engine": GROUND
     | {"host", "model", "store", "images", "networks", "volumes", "weights", "engine"},
     "api": GROUND | {"model", "images", "networks", "volumes", "weights", "engine", "api"},

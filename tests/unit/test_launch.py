@@ -17,6 +17,7 @@ PLACE = launch.Place(
     directory=Path("/data/m"),
     run=Path("/run/m"),
     layers=(Path("/a"), Path("/b")),
+    base=None,
     files=Path("/data/m"),
     cgroup_parent="/heft",
     capabilities=frozenset(capabilities.ALL),

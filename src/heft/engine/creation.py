@@ -61,6 +61,8 @@ async def create(
             point = await _settle(parts, machine, mount)
             machine = parts.records.change(machine.id, mounts=(*machine.mounts, point))
         reach("create.volumes")
+        await parts.make_base(machine)
+        reach("create.base")
         await parts.weight(machine).provision(parts.launch(machine))
         machine = parts.records.change(machine.id, state=State.CREATED)
         undo.commit()

@@ -48,6 +48,8 @@ class Place:
     run: Path
     """What belongs to this run of it."""
     layers: tuple[Path, ...]
+    base: Path | None
+    """The layers in one file, if the weight wants that and it has been made."""
     files: Path
     """The directory of the generated files: its own, or that of the machine whose network it
     shares."""
@@ -72,7 +74,7 @@ def build(machine: Machine, place: Place) -> Launch:
         domainname=machine.config.domainname,
         platform=machine.platform,
         run=place.run,
-        root=Root(place.layers, place.directory / "upper", host.readonly_rootfs),
+        root=Root(place.layers, place.directory / "upper", host.readonly_rootfs, base=place.base),
         process=_process(machine, place),
         init=bool(host.init),
         mounts=_mounts(machine, place),

@@ -56,6 +56,7 @@ class Parts:
                 directory=layout.machine(machine.id),
                 run=layout.running(machine.id),
                 layers=self.images.layer_paths(machine.layers),
+                base=self.images.base(machine.layers) if self._wants_base(machine) else None,
                 files=self._files(machine),
                 cgroup_parent=self.settings.cgroup_parent,
                 capabilities=self.capabilities,
@@ -65,6 +66,18 @@ class Parts:
                 else (),
             ),
         )
+
+    async def make_base(self, machine: Machine) -> None:
+        """See to it that the machine's weight gets a base in `launch`, if it wants one.
+
+        It can take seconds, the first time. Raises `NotSupported`, `NoSpace`, `HostError`.
+        """
+        if self._wants_base(machine):
+            await self.images.ensure_base(machine.layers, lambda *_: None)
+
+    def _wants_base(self, machine: Machine) -> bool:
+        weight = self.weights.get(machine.weight)
+        return weight is not None and weight.needs_base
 
     def _files(self, machine: Machine) -> Path:
         """Give the directory of the generated files: who shares a network shares them too."""

@@ -70,6 +70,7 @@ async def _begin(
 ) -> Machine:
     weight = parts.weight(machine)
     parts.check_joined(machine)
+    await parts.make_base(machine)
     if network := network_of(machine):
         machine = await _plug(parts, machine, network, undo)
     reach("start.network")

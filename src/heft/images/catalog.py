@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from heft.errors import InvalidArgument, NotFound
 from heft.images import committing, importing, loading, removal, saving
+from heft.images.bases import chain_of
 from heft.images.history import history
 from heft.images.importing import Progress
+from heft.images.layers import chain_ids
 from heft.images.reference import Reference, id_prefix, is_digest
 from heft.images.removal import ImageUser, Removed
 from heft.images.store import Store
@@ -79,6 +81,35 @@ class Images:
     def layer_paths(self, diff_ids: Sequence[str]) -> tuple[Path, ...]:
         """Give the directories of layers, from the lowest up. Raises `NotFound`."""
         return self._store.layers.paths(diff_ids)
+
+    # Bases
+
+    async def ensure_base(self, diff_ids: Sequence[str], progress: Progress) -> Path:
+        """Give the base of these layers, made if it is missing or damaged (`Bases.ensure`).
+
+        Raises `NotFound` for a layer, `NotSupported`, `NoSpace`, `HostError`.
+        """
+        chain = chain_of(diff_ids)
+        with self._store.hold() as hold:
+            for layer in (*chain_ids(diff_ids), chain):
+                hold.layer(layer)
+            return await self._store.bases.ensure(
+                diff_ids, lambda done, total: progress("", "Making the base", done, total)
+            )
+
+    def base(self, diff_ids: Sequence[str]) -> Path | None:
+        """Give the base of these layers if it has been made; it is not looked at."""
+        chain = chain_of(diff_ids)
+        return self._store.bases.path(chain) if self._store.bases.get(chain) else None
+
+    def base_size(self, diff_ids: Sequence[str]) -> int:
+        """Give the bytes of the base of these layers; 0: it has not been made."""
+        record = self._store.bases.get(chain_of(diff_ids))
+        return record.seal.size if record else 0
+
+    async def verify_base(self, diff_ids: Sequence[str]) -> None:
+        """Read all of a base. Raises `NotFound`, and `HostError` if it is damaged."""
+        await self._store.bases.verify(chain_of(diff_ids))
 
     def history(self, image: Image) -> Sequence[dict[str, Any]]:
         """Give how an image came to be, the newest step first, as Docker's API shows it."""

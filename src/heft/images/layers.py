@@ -96,6 +96,11 @@ class Layers:
             found.append(self.path(record))
         return tuple(found)
 
+    def size(self, diff_ids: Sequence[str]) -> int:
+        """Give the bytes of all files of an image's layers, those that are hidden too."""
+        records = (self._records.get(chain) for chain in chain_ids(diff_ids))
+        return sum(record.size for record in records if record is not None)
+
     @contextmanager
     def workplace(self) -> Iterator[Path]:
         """Give an empty directory that is thrown away afterwards, with what is still in it."""

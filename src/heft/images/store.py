@@ -1,4 +1,4 @@
-"""What there is: images, their names, the blobs and layers that they consist of.
+"""What there is: images, their names, the blobs and layers that they consist of, and their bases.
 
 An operation that makes an image first puts blobs and layers in place, then records the image and
 its names in one transaction. What no image needs is dropped, unless an operation under way holds it
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from heft.images.bases import Bases, chain_of
 from heft.images.blobs import Blobs
 from heft.images.disk import spread
 from heft.images.layers import Layers, chain_ids
@@ -49,6 +50,7 @@ class Store:
         """Where unfinished things are."""
         self.blobs = Blobs(root / "blobs", self.place, trash)
         self.layers = Layers(root / "layers", self.place, database, trash)
+        self.bases = Bases(root / "bases", self.layers, database, trash)
         self._database = database
         self._publish = publish
         self._trash = trash
@@ -70,6 +72,7 @@ class Store:
             self._trash.throw(entry)
         self.blobs.start()
         self.layers.start()
+        self.bases.start()
         self.drop_unused(tuple(self.blobs), tuple(layer.chain for layer in self.layers))
 
     # Images and names
@@ -150,19 +153,23 @@ class Store:
         return Hold(self, self._held)
 
     def drop_unused(self, digests: Iterable[str], chains: Iterable[str]) -> tuple[list[str], int]:
-        """Drop those of these blobs and layers that nothing needs.
+        """Drop those of these blobs and layers that nothing needs, and all bases that nothing does.
 
         Gives the chain ids of the layers that went, from the topmost down, and bytes freed.
         """
         needed = set(+self._held)
+        shown = set(needed)
         for image in self.images.values():
             needed.update(*_parts(image))
         for image in self.remains.values():
             needed.update(_parts(image)[1])
+        for image in (*self.images.values(), *self.remains.values()):
+            shown.add(chain_of(image.diff_ids))
         for digest in set(digests) - needed:
             self.blobs.delete(digest)
+        freed = self.bases.discard(base.chain for base in self.bases if base.chain not in shown)
         unused = [chain for chain in dict.fromkeys(chains) if chain not in needed][::-1]
-        return unused, self.layers.discard(unused)
+        return unused, freed + self.layers.discard(unused)
 
 
 class Hold:
@@ -197,4 +204,4 @@ class Hold:
 def _parts(image: Image) -> tuple[list[str], list[str]]:
     """Give the digests of an image's blobs, and the chain ids of its layers from the lowest up."""
     digests = [image.id, *(layer.digest for layer in image.layers)]
-    return digests, list(chain_ids([layer.diff_id for layer in image.layers]))
+    return digests, list(chain_ids(image.diff_ids))

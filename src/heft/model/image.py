@@ -52,6 +52,11 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """When a name was last given to it, nanoseconds since 1970."""
 
     @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """Give the digests of the layers' tars, from the lowest up."""
+        return tuple(layer.diff_id for layer in self.layers)
+
+    @property
     def platform(self) -> str:
         """Give `os/architecture[/variant]`."""
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

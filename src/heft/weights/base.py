@@ -82,6 +82,11 @@ class Root:
     `upper/work` in it; medium and heavy: `upper/disk.ext4`). Exists and is made by the weight's
     `provision`."""
     read_only: bool = False
+    base: Path | None = None
+    """The layers merged into one file (EROFS), for a weight that `needs_base`; whole and there in
+    `provision` and `prepare`, elsewhere perhaps None."""
+    size: int = 0
+    """Bytes that the upper may hold; 0: as the weight has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +305,8 @@ class Weight(Protocol):
     name: str
     plug: Plug
     """What it needs the machine's end of a link to be."""
+    needs_base: bool
+    """Whether it shows its machines one file for all layers (`Root.base`)."""
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here; asked once, cheap to ask again."""

@@ -74,6 +74,7 @@ class LightWeight(Reach):
 
     name = "light"
     plug = Plug.NAMESPACE
+    needs_base = False
 
     def __init__(self, settings: LightSettings) -> None:
         self._settings = settings

@@ -1,0 +1,186 @@
+"""The upper of a machine with a kernel of its own: an ext4 in a sparse file.
+
+At its root are `upper/` and `work/`, which the guest joins with the base by overlayfs.
+
+**The host never mounts it.** A guest can write anything into it, and a kernel's ext4 is no judge of
+a file system that was made to harm it. What is in it is read and written by guests only; the host
+looks at its superblock here, and lets e2fsck(8) work on it in a process that can do no more than
+change this one file.
+
+What it is made with, and why (measured on Debian 12 with 10 GiB; the default options take three
+times as long and leave the guest to write 160 MiB of inode tables):
+
+- `metadata_csum` stays: block groups that nothing was written to need no bitmaps then, so that the
+  file begins with 128 KiB, made in 4 ms;
+- a journal of 8 MiB: a crash of the guest or the host leaves the file system whole, and its replay
+  is short; it is not larger as an upper has one writer and no fsync storms of a file server;
+- `assume_storage_prezeroed`: the file is all holes, so that nobody has to zero inode tables;
+- `packed_meta_blocks`, no `resize_inode`: what is read to mount it lies together at the beginning;
+  of the superblock there are two copies elsewhere, for e2fsck(8);
+- features that Linux 6.1 knows, given one by one, whatever /etc/mke2fs.conf of the host says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heft.errors import HostError, InvalidArgument, NoSpace
+from heft.failures import translated
+from heft.host.processes import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_SIZE = 10 << 30
+"""Bytes, as Docker's device mapper gave by default."""
+LEAST_SIZE = 32 << 20
+MOST_SIZE = 16 << 40
+"""Bytes: what ext4 can address with blocks of 4 KiB and 32 bits."""
+LABEL = "heft-upper"
+JOURNAL_MIB = 8
+_SUPERBLOCK_AT = _SUPERBLOCK_SIZE = 1024
+_BLOCK_SIZE = 4096
+_MAGIC = 0xEF53
+_HAS_ERRORS = 0x2
+_FEATURES = (
+    *("none", "has_journal", "ext_attr", "dir_index", "filetype", "extent", "flex_bg"),
+    *("sparse_super2", "large_file", "huge_file", "dir_nlink", "extra_isize", "metadata_csum"),
+)
+_EXTENDED = (
+    "nodiscard",
+    "assume_storage_prezeroed=1",
+    "packed_meta_blocks=1",
+    "num_backup_sb=2",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What the root directory of a new machine is like: that of its image."""
+
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o755
+
+
+ROOT = Owner()
+
+
+async def make_upper(path: Path, size: int = DEFAULT_SIZE, owner: Owner = ROOT) -> None:
+    """Make an empty upper of so many bytes, unless there is one; it appears whole.
+
+    `owner` is what the machine's root directory is to be like. Raises `InvalidArgument` for the
+    size, `NotSupported` without e2fsprogs, `NoSpace`, `HostError`; then nothing is left.
+    """
+    if not LEAST_SIZE <= size <= MOST_SIZE:
+        raise InvalidArgument(
+            f"a disk of {size} bytes cannot be made",
+            hint=f"from {LEAST_SIZE >> 20} MiB to {MOST_SIZE >> 40} TiB",
+        )
+    if path.exists():
+        return
+    new, tree = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.tree")
+    try:
+        with translated(f"make {path}"):
+            await asyncio.to_thread(_begin, new, tree, size, owner)
+        done = await run(*command(new, tree), check=False)
+        if done.status:
+            raise _failed(path, done.stderr)
+        with translated(f"make {path}"):
+            await asyncio.to_thread(_finish, new, path)
+    finally:
+        await asyncio.to_thread(_clear, new, tree)
+
+
+def command(path: Path, tree: Path) -> tuple[str, ...]:
+    """Give the command line that makes the file system in a file, with what is in a tree."""
+    return (
+        *("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"),
+        *("-G", "128", "-J", f"size={JOURNAL_MIB}", "-e", "remount-ro", "-L", LABEL),
+        *("-O", ",".join(_FEATURES), "-E", ",".join(_EXTENDED), "-d", str(tree), str(path)),
+    )
+
+
+def check(path: Path) -> str:
+    """Say what is wrong with an upper, as far as its superblock tells; nothing if nothing is.
+
+    Only reads, a page. One that the power was taken from is in order: its journal is replayed by
+    the next guest. The layout is that of Linux, Documentation/filesystems/ext4/super.rst.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            block = os.pread(file.fileno(), _SUPERBLOCK_SIZE, _SUPERBLOCK_AT)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    if len(block) < _SUPERBLOCK_SIZE:
+        return f"it has {size} bytes, too few for a file system"
+    (blocks,) = struct.unpack_from("<I", block, 0x4)
+    magic, state = struct.unpack_from("<HH", block, 0x38)
+    (checksum,) = struct.unpack_from("<I", block, 0x3FC)
+    if magic != _MAGIC:
+        return "its superblock is none of ext4's"
+    if checksum != _crc32c(block[:0x3FC]):
+        return "its superblock is damaged"
+    if blocks * _BLOCK_SIZE > size:
+        return f"it has {size} bytes, its file system {blocks * _BLOCK_SIZE}"
+    return "a guest found errors in it" if state & _HAS_ERRORS else ""
+
+
+def usage(path: Path) -> int:
+    """Give the bytes that an upper takes on the host's disk. Raises `HostError`."""
+    with translated(f"look at {path}"):
+        return path.stat().st_blocks * 512
+
+
+def _begin(new: Path, tree: Path, size: int, owner: Owner) -> None:
+    """Make the empty file, and the two directories that are to be in it."""
+    _clear(new, tree)  # what a killed daemon left
+    for name, of in (("upper", owner), ("work", Owner(mode=0o700))):
+        (tree / name).mkdir(parents=True)
+        os.chown(tree / name, of.uid, of.gid)
+        os.chmod(tree / name, of.mode)
+    with new.open("xb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.truncate(size)
+
+
+def _finish(new: Path, path: Path) -> None:
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    new.rename(path)
+
+
+def _clear(new: Path, tree: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(tree)
+
+
+def _failed(path: Path, stderr: bytes) -> HostError:
+    text = stderr.decode(errors="replace").strip()
+    what = f"cannot make {path}: {text.splitlines()[-1] if text else 'mkfs.ext4 failed'}"
+    if os.strerror(errno.ENOSPC) in text:
+        return NoSpace(what, hint="free space on this disk")
+    return HostError(what)
+
+
+def _crc32c(data: bytes) -> int:
+    """Give the checksum of ext4's metadata: CRC-32C, begun with all ones, not inverted at the end.
+
+    The polynomial is Castagnoli's, reflected (RFC 3720, appendix B.4).
+    """
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
