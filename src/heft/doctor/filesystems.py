@@ -135,14 +135,6 @@ CHECKS = (
         remedy="modprobe erofs, or use a kernel that has it",
     ),
     Check(
-        name="ext4",
-        kind=Kind.KERNEL,
-        probe=partial(registered, "ext4"),
-        helps=OWN_KERNEL,
-        lack="the writable layer of a stopped machine cannot be mounted on the host",
-        remedy="modprobe ext4, or use a kernel that has it",
-    ),
-    Check(
         name="loop devices",
         kind=Kind.KERNEL,
         probe=loop,

@@ -180,7 +180,6 @@ CHECKS = (
         lack="no `heft bootstrap busybox`",
         remedy="apt-get install busybox-static",
     ),
-    _tool("mkfs.erofs", "erofs-utils", "no base for guests", required=OWN_KERNEL, ask="-V"),
     _tool("mkfs.ext4", "e2fsprogs", "no writable layer for guests", required=OWN_KERNEL, ask="-V"),
     _tool(
         "linux.uml linux",

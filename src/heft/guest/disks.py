@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import HostError, InvalidArgument, NoSpace
 from heft.failures import translated
+from heft.host.crc32c import crc32c
 from heft.host.processes import run
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def check(path: Path) -> str:
     (checksum,) = struct.unpack_from("<I", block, 0x3FC)
     if magic != _MAGIC:
         return "its superblock is none of ext4's"
-    if checksum != _crc32c(block[:0x3FC]):
+    if checksum != crc32c(block[:0x3FC]):
         return "its superblock is damaged"
     if blocks * _BLOCK_SIZE > size:
         return f"it has {size} bytes, its file system {blocks * _BLOCK_SIZE}"
@@ -171,16 +172,3 @@ def _failed(path: Path, stderr: bytes) -> HostError:
     if os.strerror(errno.ENOSPC) in text:
         return NoSpace(what, hint="free space on this disk")
     return HostError(what)
-
-
-def _crc32c(data: bytes) -> int:
-    """Give the checksum of ext4's metadata: CRC-32C, begun with all ones, not inverted at the end.
-
-    The polynomial is Castagnoli's, reflected (RFC 3720, appendix B.4).
-    """
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc

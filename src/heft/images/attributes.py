@@ -18,13 +18,18 @@ _USER = "user."
 _ALLOWED = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
 
 
+def is_allowed(name: str) -> bool:
+    """Say whether a layer may have an attribute of this name."""
+    return name.startswith(_USER) or name in _ALLOWED
+
+
 def give(where: int | str, attributes: Mapping[str, bytes]) -> None:
     """Set attributes of a file or directory, by descriptor or path; leave out what is not allowed.
 
     Owner and mode must be set already: a change of the owner takes capabilities away.
     """
     for name, value in attributes.items():
-        if name.startswith(_USER) or name in _ALLOWED:
+        if is_allowed(name):
             os.setxattr(where, name, value)
 
 

@@ -12,31 +12,27 @@ left is found at the next start.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import signal
-import sys
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import HeftError, HostError, NoSpace, NotFound
-from heft.failures import NO_WRITES, translated
+from heft.errors import HostError, NotFound
+from heft.failures import translated
 from heft.faults import reach
 from heft.host import seals
-from heft.host.processes import run
 from heft.host.seals import Seal
 from heft.images.layers import chain_ids
+from heft.images.piping import run_child
 from heft.store.database import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
-    from heft.host.processes import Completed
     from heft.host.trash import Trash
     from heft.images.layers import Layers
     from heft.store.database import Database
@@ -45,13 +41,10 @@ log = logging.getLogger(__name__)
 
 NOTHING = "nothing"
 """Stands for the chain id of an image without layers."""
-MAKE_SECONDS = 3600.0
 TELL_SECONDS = 0.1
 """How often it is told how far the making of a base is."""
 _NAMESPACE = uuid.UUID("6e0f8d0e-6a0c-4b0b-9f37-1f5cbe9a3c54")
 """A constant of Heft's own, from which the file systems get their UUIDs (RFC 4122, version 5)."""
-_FULL = tuple(os.strerror(number) for number in (*NO_WRITES, errno.EFBIG))
-"""What programs say when a disk is full, or when a file reached the size that it may have."""
 
 
 class BaseRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,14 +141,15 @@ class Bases:
                 file, view = place / "base", place / "view"
                 with translated(f"make {view}"):
                     view.mkdir()
-                await _merge(file, view, chain, lowers, lambda done: making.tell(done, total))
+                seal = await _merge(
+                    file, view, chain, lowers, lambda done: making.tell(done, total)
+                )
                 reach("base.written")
                 with translated(f"keep the base of {chain}"):
-                    record = BaseRecord(chain=chain, seal=await asyncio.to_thread(_finish, file))
                     # Machines that run have an old one open: it is not written over.
                     file.rename(self.path(chain))
                 reach("base.renamed")
-                self._keep(record)
+                self._keep(BaseRecord(chain=chain, seal=seal))
                 reach("base.recorded")
         finally:
             del self._making[chain]
@@ -207,15 +201,10 @@ def chain_of(diff_ids: Sequence[str]) -> str:
     return chain_ids(diff_ids)[-1] if diff_ids else NOTHING
 
 
-def _finish(file: Path) -> Seal:
-    file.chmod(0o444)  # for whoever is let to it by a mount: the directory is root's alone
-    return seals.seal(file)
-
-
 async def _merge(
     file: Path, view: Path, chain: str, lowers: Sequence[Path], told: Callable[[int], None]
-) -> None:
-    """Run the process that makes the file, and tell how large it is."""
+) -> Seal:
+    """Run the process that makes the file, and tell how large it is by now."""
 
     async def watch() -> None:
         while True:
@@ -225,24 +214,14 @@ async def _merge(
 
     watcher = asyncio.create_task(watch())
     try:
-        done = await run(
-            *(sys.executable, "-I", "-X", "utf8", "-m", "heft.images.merge"),
+        done = await run_child(
+            "heft.images.merge",
             *(str(file), str(uuid.uuid5(_NAMESPACE, chain)), str(view), *map(str, lowers)),
-            check=False,
-            seconds=MAKE_SECONDS,
+            source=Path(os.devnull),
+            what=f"cannot make the base of {chain}",
+            told=lambda _: None,
         )
     finally:
         watcher.cancel()
         await asyncio.wait([watcher])
-    if done.status:
-        raise _failed(chain, done)
-
-
-def _failed(chain: str, done: Completed) -> HeftError:
-    """Give the error that a merge ended with."""
-    text = (done.stderr or done.stdout).decode(errors="replace").strip()
-    why = text.splitlines()[-1] if text else f"exit status {done.status}"
-    what = f"cannot make the base of {chain}: {why}"
-    if done.status == -signal.SIGXFSZ or any(words in text for words in _FULL):
-        return NoSpace(what, hint="free space on this disk")
-    return HostError(what)
+    return msgspec.convert(done, Seal)
