@@ -22,6 +22,7 @@ from heft.errors import HostError, NoSpace, NotFound
 from heft.host import mounts
 from heft.host.trash import Trash
 from heft.images.catalog import Images, ImageUser
+from heft.images.usage import Footprint
 from heft.model.image import Image
 from tests.harness.layers import Bench, Member, directory, entry, hard, link
 
@@ -527,8 +528,8 @@ async def test_it_goes_with_the_last_image_of_its_layers(bench: Bench) -> None:
     one = await bench.image(low, name="one")
     two = await bench.image(low, high, name="two")
     bases = [await make(bench.images, image) for image in (one, two)]
-    size = bench.images.base_size(one.diff_ids)
-    assert size == bases[0].stat().st_size
+    size = bench.images.usage().images[one.id].base
+    assert size == bases[0].stat().st_blocks * 512
     bench.images.tag("one", "other")
     bench.images.remove("one")
     assert bases[0].exists()
@@ -577,3 +578,17 @@ async def test_what_a_killed_daemon_left(bench: Bench) -> None:
     assert again.images.base(image.diff_ids) == base
     assert again.images.base(other.diff_ids) is None
     assert (await make(again.images, other)).exists()
+
+
+async def test_what_it_takes_up(bench: Bench) -> None:
+    one = await bench.image([entry("low", b"1" * 10_000)], name="one")
+    two = await bench.image([entry("low", b"1" * 10_000)], [entry("high", b"2" * 500)], name="two")
+    alone = bench.images.usage()
+    assert alone.size == 10_500
+    assert alone.images[one.id] == Footprint(size=10_000, shared=10_000, base=0)
+    assert alone.images[two.id] == Footprint(size=10_500, shared=10_000, base=0)
+    base = (await make(bench.images, two)).stat().st_blocks * 512
+    usage = bench.images.usage()
+    assert usage.size == 10_500 + base
+    assert usage.images[one.id] == alone.images[one.id]
+    assert usage.images[two.id] == Footprint(size=10_500 + base, shared=10_000, base=base)

@@ -95,3 +95,11 @@ def test_any_cpuset_is_numbers_or_refused(text: str) -> None:
     except InvalidArgument:
         return
     assert all(number <= 8192 for number in numbers)
+
+
+def test_upper_size() -> None:
+    assert validation.upper_size(HostConfig()) == 0
+    assert validation.upper_size(HostConfig(storage_opt={"size": "20G"})) == 20 << 30
+    for bad in ({"size": "much"}, {"dm.thinpool": "x"}, {"size": "1G", "other": ""}):
+        with pytest.raises(InvalidArgument, match="storage-opt"):
+            validation.upper_size(HostConfig(storage_opt=bad))

@@ -88,7 +88,8 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)
-    warnings += refusals.check(host)
+    warnings += refusals.check(host, bounds_upper=parts.weights[weight].bounds_upper)
+    validation.upper_size(host)
     for extra in host.extra_hosts:
         files.extra_host(extra)
     machine = Machine(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.engine import capabilities
-from heft.engine.validation import log_limits
+from heft.engine.validation import log_limits, upper_size
 from heft.errors import InvalidArgument
 from heft.model.machine import MountKind, MountPoint
 from heft.weights.base import Launch, Log, Namespaces, Process, Resources, Root, Security
@@ -74,7 +74,13 @@ def build(machine: Machine, place: Place) -> Launch:
         domainname=machine.config.domainname,
         platform=machine.platform,
         run=place.run,
-        root=Root(place.layers, place.directory / "upper", host.readonly_rootfs, base=place.base),
+        root=Root(
+            place.layers,
+            place.directory / "upper",
+            host.readonly_rootfs,
+            base=place.base,
+            size=upper_size(host),
+        ),
         process=_process(machine, place),
         init=bool(host.init),
         mounts=_mounts(machine, place),

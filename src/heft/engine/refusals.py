@@ -19,15 +19,18 @@ UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
 """There where the host has cgroup v2 alone (cgroups(7))."""
 
 
-def check(host: HostConfig) -> tuple[str, ...]:
-    """Raise `NotSupported` for what is not done; give warnings of what is left out."""
+def check(host: HostConfig, *, bounds_upper: bool) -> tuple[str, ...]:
+    """Raise `NotSupported` for what is not done; give warnings of what is left out.
+
+    `bounds_upper`: the machine's weight can keep its writable layer to a size.
+    """
     if host.device_requests:
         raise _no_devices(host)
-    if host.storage_opt:
+    if host.storage_opt and not bounds_upper:
         raise NotSupported(
             "--storage-opt is supported only where the file system has project quotas"
             f" ({', '.join(sorted(host.storage_opt))})",
-            hint="a volume, or a --tmpfs with a size, is bounded",
+            hint="a volume, or a --tmpfs with a size, is bounded; so are machines with a disk",
         )
     if host.cpu_realtime_period or host.cpu_realtime_runtime:
         raise NotSupported("CPU real-time scheduling of containers is not supported")

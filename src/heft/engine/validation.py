@@ -252,6 +252,17 @@ def log_limits(host: HostConfig) -> tuple[int, int]:
     return max(parse_size(size, "max-size"), 1), int(files)
 
 
+def upper_size(host: HostConfig) -> int:
+    """Give the bytes that the machine's writable layer may have; 0: nothing was said.
+
+    Raises `InvalidArgument` for any other storage option than `size`.
+    """
+    for name in host.storage_opt:
+        if name != "size":
+            raise InvalidArgument(f"unknown option in --storage-opt: {name}", hint="size=20G")
+    return parse_size(host.storage_opt.get("size", "0"), "--storage-opt size")
+
+
 def parse_size(text: str, what: str) -> int:
     """Give the bytes that a size as `10m` means; the units are powers of 1024."""
     digits = text.lower().removesuffix("ib").removesuffix("b")

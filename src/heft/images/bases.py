@@ -48,10 +48,14 @@ _NAMESPACE = uuid.UUID("6e0f8d0e-6a0c-4b0b-9f37-1f5cbe9a3c54")
 
 
 class BaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A base that is there, and what its file was like when it was finished."""
+    """A base that is there, and what its file was like when it was finished.
+
+    `allocated`: the bytes that it takes on the disk.
+    """
 
     chain: str
     seal: Seal
+    allocated: int
 
 
 @dataclass(eq=False, slots=True)
@@ -146,10 +150,11 @@ class Bases:
                 )
                 reach("base.written")
                 with translated(f"keep the base of {chain}"):
+                    allocated = file.stat().st_blocks * 512
                     # Machines that run have an old one open: it is not written over.
                     file.rename(self.path(chain))
                 reach("base.renamed")
-                self._keep(BaseRecord(chain=chain, seal=seal))
+                self._keep(BaseRecord(chain=chain, seal=seal, allocated=allocated))
                 reach("base.recorded")
         finally:
             del self._making[chain]
@@ -164,7 +169,7 @@ class Bases:
             damage = await asyncio.to_thread(seals.read, path, record.seal)
             if not damage and self._records.get(chain) is record:
                 seal = msgspec.structs.replace(record.seal, modified=path.stat().st_mtime_ns)
-                self._keep(BaseRecord(chain=chain, seal=seal))
+                self._keep(msgspec.structs.replace(record, seal=seal))
         if damage:
             log.warning("base %s is damaged and made again: %s", path, damage)
         return not damage
@@ -182,7 +187,7 @@ class Bases:
         freed = 0
         for chain in chains:
             if (record := self._records.get(chain)) is not None:
-                freed += record.seal.size
+                freed += record.allocated
                 self._forget(chain)
                 self._trash.throw(self.path(chain))
         return freed

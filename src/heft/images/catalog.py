@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heft.errors import InvalidArgument, NotFound
-from heft.images import committing, importing, loading, removal, saving
+from heft.images import committing, importing, loading, removal, saving, usage
 from heft.images.bases import chain_of
 from heft.images.history import history
 from heft.images.importing import Progress
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.host.trash import Trash
+    from heft.images.usage import Usage
     from heft.model.image import Image
     from heft.store.database import Database
 
@@ -102,11 +103,6 @@ class Images:
         chain = chain_of(diff_ids)
         return self._store.bases.path(chain) if self._store.bases.get(chain) else None
 
-    def base_size(self, diff_ids: Sequence[str]) -> int:
-        """Give the bytes of the base of these layers; 0: it has not been made."""
-        record = self._store.bases.get(chain_of(diff_ids))
-        return record.seal.size if record else 0
-
     async def verify_base(self, diff_ids: Sequence[str]) -> None:
         """Read all of a base. Raises `NotFound`, and `HostError` if it is damaged."""
         await self._store.bases.verify(chain_of(diff_ids))
@@ -114,6 +110,10 @@ class Images:
     def history(self, image: Image) -> Sequence[dict[str, Any]]:
         """Give how an image came to be, the newest step first, as Docker's API shows it."""
         return history(image, self._store.layers, self.tags(image.id))
+
+    def usage(self) -> Usage:
+        """Say what layers and bases take up on the disk."""
+        return usage.measure(self._store)
 
     # Making
 

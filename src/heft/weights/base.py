@@ -305,6 +305,8 @@ class Weight(Protocol):
     name: str
     plug: Plug
     """What it needs the machine's end of a link to be."""
+    bounds_upper: bool
+    """Whether it keeps what a machine writes to a size (`Root.size`)."""
     needs_base: bool
     """Whether it shows its machines one file for all layers (`Root.base`)."""
 

@@ -28,6 +28,7 @@ HEADERS = {
     "VirtualSize": "SIZE",
     "SharedSize": "SHARED SIZE",
     "UniqueSize": "UNIQUE SIZE",
+    "BaseSize": "BASE",
 }
 
 
@@ -54,7 +55,7 @@ def rows_of(image: dict[str, Any], *, whole: bool) -> Iterator[dict[str, Any]]:
     """Give an image's rows: one for each name, or one where it has none."""
     digests = dict(each.split("@", 1) for each in image["RepoDigests"] or () if "@" in each)
     names = [name.rpartition(":") for name in image["RepoTags"] or () if name != f"{NONE}:{NONE}"]
-    size = human.size(image["Size"])
+    size, shared = human.size(image["Size"]), image.get("SharedSize", -1)
     for repository, _, tag in names or [(NONE, "", NONE)]:
         yield {
             "ID": image["Id"] if whole else human.short_id(image["Id"]),
@@ -65,10 +66,15 @@ def rows_of(image: dict[str, Any], *, whole: bool) -> Iterator[dict[str, Any]]:
             "CreatedAt": human.local(image["Created"]),
             "Size": size,
             "VirtualSize": size,
-            "SharedSize": _known(image.get("SharedSize", -1), human.size),
-            "UniqueSize": "N/A",
+            "SharedSize": _known(shared, _exactly),
+            "UniqueSize": _known(image["Size"] - shared if shared >= 0 else -1, _exactly),
+            "BaseSize": _known(image.get("BaseSize", -1), _exactly),
             "Containers": _known(image.get("Containers", -1), str),
         }
+
+
+def _exactly(amount: int) -> str:
+    return human.size(amount, 4)
 
 
 def _known(value: int, show: Any) -> str:

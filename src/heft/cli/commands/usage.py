@@ -37,20 +37,19 @@ def rows(usage: dict[str, Any]) -> list[dict[str, Any]]:
     """Give a row a kind."""
     images, machines = usage["Images"], usage["Containers"]
     volumes = usage["Volumes"]
-    idle = [image for image in images if image["Containers"] <= 0]
+    busy = [image for image in images if image["Containers"] > 0]
     up = [machine for machine in machines if machine["State"] in UP]
     used = [volume for volume in volumes if volume["UsageData"]["RefCount"] > 0]
     written = sum(machine["SizeRw"] for machine in machines)
     stopped = written - sum(machine["SizeRw"] for machine in up)
+    layers = usage["LayersSize"]
+    # What others have too counts as reclaimable, as Docker's client has it.
+    kept = sum(image["Size"] - max(image.get("SharedSize", -1), 0) for image in busy)
     return [
-        _row("Images", len(images), len(images) - len(idle), usage["LayersSize"], _sum(idle)),
+        _row("Images", len(images), len(busy), layers, max(layers - kept, 0)),
         _row("Containers", len(machines), len(up), written, stopped),
         _row("Local Volumes", len(volumes), len(used), None, None),
     ]
-
-
-def _sum(images: list[dict[str, Any]]) -> int:
-    return sum(image["Size"] for image in images)
 
 
 def _row(
@@ -75,7 +74,8 @@ def _details(usage: dict[str, Any]) -> None:
     from heft.cli.commands import images, ps
 
     image_rows = [row for each in usage["Images"] for row in images.rows_of(each, whole=False)]
-    columns = ("Repository", "Tag", "ID", "CreatedSince", "Size", "Containers")
+    sizes = ("Size", "SharedSize", "UniqueSize", "BaseSize")
+    columns = ("Repository", "Tag", "ID", "CreatedSince", *sizes, "Containers")
     print("\nImages space usage:\n")
     Listing(images.HEADERS, columns).show(image_rows)
     print("\nContainers space usage:\n")

@@ -74,6 +74,7 @@ class LightWeight(Reach):
 
     name = "light"
     plug = Plug.NAMESPACE
+    bounds_upper = False
     needs_base = False
 
     def __init__(self, settings: LightSettings) -> None:
