@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heft.weights.base import Launch
     from heft.weights.light.filters import Filters
     from heft.weights.light.host_facts import HostFacts
-    from heft.weights.light.record import RunDirectory
+    from heft.weights.light.record import Record, RunDirectory
 
 _INITS = (
     Path("/usr/libexec/podman/catatonit"),
@@ -93,6 +93,17 @@ def assemble(
         seccomp_compiled=compiled,
     )
     run.write_config(spec.config(launch, findings))
+
+
+def hand_over(run: RunDirectory, record: Record) -> None:
+    """Write down that the workload is there, and leave the root to it.
+
+    It has the mount in a namespace of its own, and keeps it until its end. Here it would be copied
+    into the namespace of every further machine, whose runtime would read about all of them: a
+    thousand machines cost twice as much to start.
+    """
+    run.write(record)
+    mounts.unmount(run.rootfs)
 
 
 def seccomp(launch: Launch, facts: HostFacts) -> msgspec.Raw | None:

@@ -71,7 +71,7 @@ def command(what: Monitored) -> tuple[str, ...]:
     if what.journal:
         # Beside the file, which is what `logs` reads.
         parts += ["--log-path", "journald:", "--name", what.name, "--log-tag", what.tag]
-    parts += ["--runtime", what.runtime.program]
+    parts += ["--runtime", what.runtime.executable]
     for option in what.runtime.options(what.run):
         parts += ["--runtime-arg", option]
     if process.tty:

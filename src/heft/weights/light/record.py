@@ -3,7 +3,7 @@
 Everything is in the run's directory, on a file system of this boot::
 
     config.json     the plan of the machine, and its cgroup
-    rootfs/         where its root is mounted
+    rootfs/         where its root is mounted until the workload has it
     runtime/ID/     the runtime's own state
     state.json      who watches and who runs (`Record`); written when both are there
     monitor         conmon's own pid, written by it
@@ -59,7 +59,7 @@ class RunDirectory:
 
     @property
     def rootfs(self) -> Path:
-        """Where the root file system is mounted."""
+        """Where the root file system is mounted while the workload is being created."""
         return self.path / "rootfs"
 
     @property

@@ -128,7 +128,7 @@ class LightWeight(Reach):
                 record = await self._created(host, run, watcher)
             finally:
                 watcher.close()
-            run.write(record)
+            await self._threads.run(lambda: assembly.hand_over(run, record))
             reach("light.recorded")
             profile = assembly.seccomp(launch, host.facts)
             self._filters.learn(host.runtime, run, launch.id, profile)
@@ -278,6 +278,8 @@ class LightWeight(Reach):
                 execution.close()
         self._runs.clear()
         self._threads.close()
+        if self._host is not None and self._host.runtime.sealed is not None:
+            self._host.runtime.sealed.close()
 
     async def _probed(self) -> _Host:
         if self._host is None:
