@@ -28,6 +28,7 @@ import errno
 import os
 import shutil
 import struct
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,12 @@ class Owner:
 ROOT = Owner()
 
 
+FSCK_SECONDS = 600.0
+_UNCORRECTED, _FAILED, _ANY_STATUS = 4, 8, 15
+"""Bits of the exit status (e2fsck(8)); greater ones are of a wrong use, or of `setpriv`."""
+_NEEDS_RECOVERY = 0x4
+
+
 async def make_upper(path: Path, size: int = DEFAULT_SIZE, owner: Owner = ROOT) -> None:
     """Make an empty upper of so many bytes, unless there is one; it appears whole.
 
@@ -116,9 +123,7 @@ def check(path: Path) -> str:
     the next guest. The layout is that of Linux, Documentation/filesystems/ext4/super.rst.
     """
     try:
-        with path.open("rb", buffering=0) as file:
-            block = os.pread(file.fileno(), _SUPERBLOCK_SIZE, _SUPERBLOCK_AT)
-            size = os.fstat(file.fileno()).st_size
+        block, size = _superblock(path)
     except OSError as error:
         return (error.strerror or str(error)).lower()
     if len(block) < _SUPERBLOCK_SIZE:
@@ -135,10 +140,60 @@ def check(path: Path) -> str:
     return "a guest found errors in it" if state & _HAS_ERRORS else ""
 
 
+async def look_through(path: Path) -> str:
+    """Say what is wrong with an upper, after e2fsck(8) has read all of it; nothing if nothing is.
+
+    Changes nothing. Of one whose journal has yet to be replayed it can tell no more than `check`.
+    Raises `HostError` where it cannot be looked at.
+    """
+    if damage := await asyncio.to_thread(check, path):
+        return damage
+    if await asyncio.to_thread(_is_in_use, path):
+        return ""
+    status = await _fsck(path, "-f", "-n")
+    return "its file system has errors" if status & _UNCORRECTED else ""
+
+
+async def repair(path: Path, *, thoroughly: bool = False) -> bool:
+    """Let e2fsck(8) mend an upper that no guest has; say whether there was anything to mend.
+
+    Only what can be mended without loss, unless `thoroughly`: then what cannot be told where it
+    belongs goes to `lost+found`, and a lost superblock is replaced by a copy. Raises `HostError` if
+    that is not enough.
+    """
+    status = await _fsck(path, "-f", "-y" if thoroughly else "-p")
+    if status & (_UNCORRECTED | _FAILED):
+        raise HostError(f"{path} is damaged, and cannot be mended without loss")
+    return bool(status)
+
+
+async def _fsck(path: Path, *options: str) -> int:
+    """Run e2fsck apart from everything else (`heft.guest.fsck`); give its exit status."""
+    command = (sys.executable, "-I", "-X", "utf8", "-m", "heft.guest.fsck", str(path), *options)
+    done = await run(*command, check=False, seconds=FSCK_SECONDS)
+    if not 0 <= done.status <= _ANY_STATUS:
+        why = done.stderr.decode(errors="replace").strip() or "e2fsck was killed"
+        raise HostError(f"cannot look at {path}: {why}")
+    return done.status
+
+
 def usage(path: Path) -> int:
     """Give the bytes that an upper takes on the host's disk. Raises `HostError`."""
     with translated(f"look at {path}"):
         return path.stat().st_blocks * 512
+
+
+def _superblock(path: Path) -> tuple[bytes, int]:
+    with path.open("rb", buffering=0) as file:
+        block = os.pread(file.fileno(), _SUPERBLOCK_SIZE, _SUPERBLOCK_AT)
+        return block, os.fstat(file.fileno()).st_size
+
+
+def _is_in_use(path: Path) -> bool:
+    """Say whether a guest has it, or has not come to let go of it (`needs_recovery`)."""
+    block, _ = _superblock(path)
+    (features,) = struct.unpack_from("<I", block, 0x60)
+    return bool(features & _NEEDS_RECOVERY)
 
 
 def _begin(new: Path, tree: Path, size: int, owner: Owner) -> None:
