@@ -504,6 +504,7 @@ async def test_who_wants_one_that_is_being_made_waits(bench: Bench) -> None:
     number = Path(str(given[3])).stat().st_ino
     assert (await make(bench.images, image)).stat().st_ino == number
     assert told[4] == sorted(told[4])
+    assert told[4][-1] == 8 << 20
 
 
 async def test_nothing_is_left_when_nobody_wants_it_any_more(bench: Bench) -> None:

@@ -16,6 +16,8 @@ import pytest
 from tests.harness.client import PROGRAMS, Client
 from tests.harness.daemon import Answer, BasedDaemon, Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.layers import entry, pack
+from tests.harness.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 
@@ -190,3 +192,36 @@ def human(amount: int) -> str:
 def usage(daemon: Daemon) -> dict[str, Any]:
     answer: dict[str, Any] = daemon.request("GET", "/system/df").json
     return answer
+
+
+def test_whoever_looks_on_is_told_how_far_it_is(daemon: Daemon) -> None:
+    noise = os.urandom(96 << 20)
+    answer = daemon.request("POST", "/images/create?fromSrc=-&repo=large", tar_of("noise", noise))
+    assert answer.status == 200
+    lines = told(daemon, image="large")
+    assert lines[-1] == {"status": "made"}
+    sizes = [line["progressDetail"]["current"] for line in lines[:-1]]
+    assert sizes == sorted(sizes)
+    assert {line["progressDetail"]["total"] for line in lines[:-1]} <= {len(noise)}
+    assert told(daemon, image="large") == [{"status": "made"}]
+    (base,) = bases(daemon)
+    base.unlink()
+    flags = ("--rm", "--network", "none", "--runtime", "crun")
+    command = [*PROGRAMS["heft"], "run", *flags, "large", "nothing"]
+    with Terminal(command, daemon.environment) as terminal:
+        terminal.until("Making the base [=")
+        assert terminal.ended() == 127
+    assert daemon.request("POST", "/heft/v1/bases", {"image": "none"}).status == 404
+    assert daemon.request("POST", "/heft/v1/bases", {"image": ""}).status == 400
+    wrong = daemon.request("POST", "/heft/v1/bases", {"image": "large", "weight": "huge"})
+    assert wrong.status == 400
+
+
+def told(daemon: Daemon, **body: str) -> list[dict[str, Any]]:
+    answer = daemon.request("POST", "/heft/v1/bases", body)
+    assert answer.status == 200, answer.body
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def tar_of(name: str, content: bytes) -> bytes:
+    return pack(entry(name, content))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from heft.cli.client import Client
     from heft.cli.machine_request import Request
 
+NEEDS_NOTHING = ("", "light")
+"""Weights whose machines share nothing that would have to be made first; empty: what is unknown."""
 NO_IMAGE = (
     "make it with `heft bootstrap`, `heft import` or `heft load`; `heft images` lists what is there"
 )
@@ -55,6 +57,10 @@ def create(
     `meanwhile` is what can be done while the daemon works.
     """
     file = IdFile(id_file)
+    if request.weight not in NEEDS_NOTHING and sys.stderr.isatty():
+        from heft.cli.warming import warm
+
+        warm(client, request)
     asked = client.begin("POST", "/containers/create", request.parameters, body=request.body)
     meanwhile()
     try:

@@ -86,6 +86,11 @@ class Request:
         }
 
     @property
+    def weight(self) -> str:
+        """Give the weight that was asked for; empty: the daemon's default."""
+        return str(self.body.get("HostConfig", {}).get("Runtime", ""))
+
+    @property
     def tty(self) -> bool:
         """Say whether it has a terminal."""
         return bool(self.body["Tty"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from heft.engine import capabilities, info, recovery, removal, rotation
 from heft.engine.contents import Contents
+from heft.engine.creation import weight_named
 from heft.engine.events import Events
 from heft.engine.execs import Execs
 from heft.engine.machines import Machines
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from heft.engine.settings import Settings
-    from heft.images.catalog import Removed
+    from heft.images.catalog import Progress, Removed
     from heft.model.image import Image
     from heft.model.machine import State
     from heft.model.volume import Volume
@@ -128,6 +129,17 @@ class Engine:
             cpus=host.cpus,
             memory=host.memory,
         )
+
+    async def make_base(self, image: str, weight: str, progress: Progress) -> bool:
+        """Make what machines of an image and a weight share; False if there is nothing to share.
+
+        Raises `NotFound`, `InvalidArgument`, `NoSpace`, `HostError`.
+        """
+        found = self.images.resolve(image)
+        if not self.weights[weight_named(self._parts, weight)].needs_base:
+            return False
+        await self.images.ensure_base(found.diff_ids, progress)
+        return True
 
     def remove_image(self, reference: str, *, force: bool, noprune: bool) -> tuple[Removed, ...]:
         """Remove a name, or an image with its last name. Raises `Conflict` if it is in use."""

@@ -145,8 +145,9 @@ class Bases:
                 file, view = place / "base", place / "view"
                 with translated(f"make {view}"):
                     view.mkdir()
+                making.tell(0, total)
                 seal = await _merge(
-                    file, view, chain, lowers, lambda done: making.tell(done, total)
+                    file, view, chain, lowers, lambda done: making.tell(min(done, total), total)
                 )
                 reach("base.written")
                 with translated(f"keep the base of {chain}"):
@@ -156,6 +157,7 @@ class Bases:
                 reach("base.renamed")
                 self._keep(BaseRecord(chain=chain, seal=seal, allocated=allocated))
                 reach("base.recorded")
+                making.tell(total, total)
         finally:
             del self._making[chain]
 

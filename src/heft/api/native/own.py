@@ -31,7 +31,15 @@ class BootstrapBody(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class BaseBody(msgspec.Struct, frozen=True, kw_only=True):
+    """An image, and the weight of the machine that is to be made of it; empty is the default."""
+
+    image: str = ""
+    weight: str = ""
+
+
 _BOOTSTRAP = Body(BootstrapBody)
+_BASE = Body(BaseBody)
 
 
 def add_routes(routes: Routes) -> None:
@@ -40,6 +48,7 @@ def add_routes(routes: Routes) -> None:
     routes.add("GET", "/heft/v1/weights", weights)
     routes.add("GET", "/heft/v1/templates", templates)
     routes.add("POST", "/heft/v1/bootstrap", bootstrap)
+    routes.add("POST", "/heft/v1/bases", make_base)
 
 
 @cache
@@ -82,6 +91,19 @@ async def bootstrap(call: Call) -> web.StreamResponse:
         ),
         lambda image: [{"status": image.id}],
     )
+
+
+async def make_base(call: Call) -> web.StreamResponse:
+    """Make what machines of an image share at a weight; the answer is lines of progress.
+
+    To make a machine makes it too, without telling how far it is.
+    """
+    body = await call.body(_BASE)
+    if not body.image:
+        raise InvalidArgument("an image is needed")
+    reporter = Reporter(call)
+    making = call.engine.make_base(body.image, body.weight, reporter)
+    return await reporter.run(making, lambda made: [{"status": "made" if made else "not needed"}])
 
 
 def _is_list_of_text(value: object) -> bool:
