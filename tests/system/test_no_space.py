@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.daemon import Daemon
+from tests.harness.daemon import BasedDaemon, Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 from tests.harness.isolation import CGROUP_PARENT
 
@@ -182,6 +182,30 @@ def test_create(daemon: Daemon, disk: Disk) -> None:
         assert daemon.request("GET", "/volumes").json["Volumes"] in ([], None)
         eventually(lambda: disk.files() == before)
     assert create(daemon, "box", Volumes={"/etc": {}})[0] == 201
+
+
+@pytest.mark.parametrize("left", [0, 1 << 20])
+def test_base(disk: Disk, tmp_path: Path, left: int) -> None:
+    daemon = BasedDaemon(tmp_path).start()
+    assert "error" not in bring(daemon, BUSYBOX, busybox_tar())
+    before = disk.files()
+    with disk.full(left):
+        status, message = create(daemon, "box")
+        assert (status, FULL in message.lower()) == (500, True), message
+        assert names(daemon) == set()
+        eventually(lambda: disk.files() == before)
+    assert create(daemon, "box")[0] == 201
+    (base,) = (disk.path / "images/bases").iterdir()
+    content = base.read_bytes()
+    base.unlink()
+    with disk.full(left):
+        answer = daemon.request("POST", "/containers/box/start")
+        assert (answer.status, FULL in answer.message.lower()) == (500, True), answer.message
+        assert state(daemon, "box")["Status"] == "created"
+    assert do(daemon, "box", "start") == 204
+    assert base.read_bytes() == content
+    daemon.clean_up()
+    assert sound(daemon)
 
 
 def test_no_inodes(daemon: Daemon, disk: Disk) -> None:
