@@ -43,7 +43,12 @@ def flip(path: Path, position: int) -> None:
 
 
 async def test_what_is_in_it(tmp_path: Path) -> None:
-    path = await make(tmp_path, disks.DEFAULT_SIZE, Owner(3, 70000, 0o1751))
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    os.chown(layer, 3, 70000)
+    layer.chmod(0o1751)
+    path = await make(tmp_path, disks.DEFAULT_SIZE, Owner.of(layer))
+    layer.rmdir()
     assert disks.check(path) == ""
     assert path.stat().st_size == disks.DEFAULT_SIZE
     assert disks.usage(path) < 1 << 20

@@ -27,6 +27,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import struct
 import sys
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ _SUPERBLOCK_AT = _SUPERBLOCK_SIZE = 1024
 _BLOCK_SIZE = 4096
 _MAGIC = 0xEF53
 _HAS_ERRORS = 0x2
+_NEEDS_RECOVERY = 0x4
+FSCK_SECONDS = 600.0
+_UNCORRECTED, _FAILED, _ANY_STATUS = 4, 8, 15
+"""Bits of the exit status (e2fsck(8)); greater ones are of a wrong use, or of `setpriv`."""
 _FEATURES = (
     *("none", "has_journal", "ext_attr", "dir_index", "filetype", "extent", "flex_bg"),
     *("sparse_super2", "large_file", "huge_file", "dir_nlink", "extra_isize", "metadata_csum"),
@@ -65,20 +70,21 @@ _EXTENDED = (
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What the root directory of a new machine is like: that of its image."""
+    """What the root directory of a new machine is like: that of its image's topmost layer."""
 
     uid: int = 0
     gid: int = 0
     mode: int = 0o755
 
+    @classmethod
+    def of(cls, layer: Path) -> Owner:
+        """Make it like the root of a layer. Raises `HostError`."""
+        with translated(f"look at {layer}"):
+            status = layer.stat()
+        return cls(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
 
 ROOT = Owner()
-
-
-FSCK_SECONDS = 600.0
-_UNCORRECTED, _FAILED, _ANY_STATUS = 4, 8, 15
-"""Bits of the exit status (e2fsck(8)); greater ones are of a wrong use, or of `setpriv`."""
-_NEEDS_RECOVERY = 0x4
 
 
 async def make_upper(path: Path, size: int = DEFAULT_SIZE, owner: Owner = ROOT) -> None:
