@@ -27,6 +27,9 @@ build=$(printf %.12s "$now")
 sed -i "s/^version = \"\(.*\)\"/version = \"\1+$build\"/" "$copy/pyproject.toml"
 PIP_CONSTRAINT=$packaging/constraints.txt "$prefix/bin/python" -m pip install \
     --quiet --disable-pip-version-check --no-input --root-user-action=ignore "$copy"
+launcher >"$prefix/bin/heft.new"
+chmod 755 "$prefix/bin/heft.new"
+mv "$prefix/bin/heft.new" "$prefix/bin/heft"
 for command in heft heftd; do
     ln -sfn "$prefix/bin/$command" "$commands/$command"
 done

@@ -45,6 +45,21 @@ heftd() {
     exec ${launcher:-} "$prefix/bin/heftd" --data "$data" --run "$run" ${HEFTD_OPTIONS:-} "$@"
 }
 
+# The program of the command `heft`. pip's would read `re` and `site` first, which takes longer than
+# many a command; this one finds the packages by itself, and minds no variable of Python's.
+launcher() {
+    packages=$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    cat <<PYTHON
+#!$prefix/bin/python -IS
+import sys
+
+sys.path.append("$packages")
+from heft.cli.main import main
+
+main()
+PYTHON
+}
+
 # One hash over everything that an installation is made of: sources, pins, Python.
 fingerprint() (
     cd -- "$sources" || exit
@@ -52,7 +67,7 @@ fingerprint() (
         /usr/bin/python3 --version
         find src/heft -name __pycache__ -prune -o -type f -print | LC_ALL=C sort | tr '\n' '\0' |
             xargs -0 sha256sum
-        sha256sum pyproject.toml packaging/constraints.txt packaging/install.sh
+        sha256sum pyproject.toml packaging/constraints.txt packaging/install.sh packaging/places.sh
     } | sha256sum | cut -d' ' -f1
 )
 

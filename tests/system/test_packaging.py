@@ -77,6 +77,19 @@ def test_scripts_stop_at_the_first_failure(script):
         assert "\nset -eu\n" in script.read_text()
 
 
+def test_the_command_starts_with_what_was_installed(tmp_path: Path) -> None:
+    prefix, command = tmp_path / "prefix", tmp_path / "heft"
+    subprocess.run((sys.executable, "-m", "venv", "--without-pip", prefix), check=True)
+    (packages,) = prefix.glob("lib/python*/site-packages")
+    (packages / "heft").symlink_to(ROOT / "src/heft")
+    command.write_text(shell("launcher", HEFT_PREFIX=str(prefix)).stdout)
+    command.chmod(0o755)
+    (tmp_path / "heft.py").write_text("raise SystemExit('the wrong one')")
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run((command, "--version"), capture_output=True, text=True, env=variables)
+    assert done.stdout == f"Heft version {PROJECT['version']}\n", done.stderr
+
+
 def test_every_debian_package_has_a_reason_and_is_documented():
     documented = (ROOT / "docs/dependencies.md").read_text()
     for path in LISTS:

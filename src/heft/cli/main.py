@@ -7,6 +7,7 @@ the machine's own.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -15,6 +16,9 @@ from heft.cli.command import Invocation, usage
 from heft.cli.failures import BROKEN_PIPE, GENERAL, INTERRUPTED, REFUSED, BadUsage, Failure
 from heft.cli.flags import FlagError, Given, HelpWanted, parse
 from heft.cli.program import GLOBAL_FLAGS, PROGRAM, load
+
+FEW_COLLECTIONS = 100_000
+"""Objects that come to be before the garbage collector looks at them: a long list is none."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ def main() -> NoReturn:
 
     The interpreter's own clean-up is left out: it takes longer than many a command.
     """
+    gc.set_threshold(FEW_COLLECTIONS)
     _open_standard_streams()
     code = outcome(sys.argv[1:])
     sys.stderr.flush()

@@ -39,10 +39,15 @@ class Listing:
         self.headers = headers
         self.columns = columns
 
+    @staticmethod
+    def is_plain(form: str) -> bool:
+        """Say whether a format asks for nothing but the list's own columns."""
+        return form.strip() in ("", "table")
+
     def text(self, rows: Iterable[Row], form: str = "") -> str:
         """Give the list in a format. Raises `Failure` for a template that cannot be read."""
         form = form.strip()
-        if form in ("", "table"):
+        if self.is_plain(form):
             return self._plain(rows)
         if form == "json":
             form = "{{json .}}"
@@ -77,12 +82,10 @@ def aligned(lines: Sequence[Sequence[str]], least: int = LEAST_WIDTH) -> str:
     """Give cells in columns, each at least so wide; the last of a line has no width."""
     widths: list[int] = []
     for cells in lines:
+        widths += [least] * (len(cells) - 1 - len(widths))
         for number, cell in enumerate(cells[:-1]):
-            if number == len(widths):
-                widths.append(least)
-            widths[number] = max(widths[number], len(cell) + PADDING)
+            if len(cell) + PADDING > widths[number]:
+                widths[number] = len(cell) + PADDING
     return "".join(
-        "".join(f"{cell:{width}}" for cell, width in zip(cells[:-1], widths, strict=False))
-        + f"{cells[-1]}\n"
-        for cells in lines
+        "".join(map(str.ljust, cells[:-1], widths)) + f"{cells[-1]}\n" for cells in lines
     )

@@ -92,11 +92,13 @@ async def list_all(call: Call) -> web.StreamResponse:
         limit=call.number("limit") or 0,
     )
     ids = network_ids(engine)
+    images = ImageNames(engine)
+    with_sizes = call.flag("size")
     now = time.time_ns()
     rows = []
     for machine in machines:
-        sizes = await engine.machines.size(machine.id) if call.flag("size") else None
-        image = image_name(engine, machine)
+        sizes = await engine.machines.size(machine.id) if with_sizes else None
+        image = images.of(machine)
         rows.append(summary.row(machine, now=now, image=image, network_ids=ids, sizes=sizes))
     return call.json(rows)
 
@@ -125,14 +127,25 @@ def network_ids(engine: Engine) -> dict[str, str]:
     return {network.name: network.id for network in engine.networks.list()}
 
 
-def image_name(engine: Engine, machine: Machine) -> str:
-    """Say how its image is called: as it was asked for, if that still means the same image."""
-    asked = machine.config.image
-    try:
-        known = engine.images.resolve(asked).id
-    except HeftError:
-        known = ""
-    return asked if known == machine.image else machine.image
+class ImageNames:
+    """How machines' images are called now; each name is looked up once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[str, str] = {}
+
+    def of(self, machine: Machine) -> str:
+        """Say how its image is called: as it was asked for, if that still means the same image."""
+        asked = machine.config.image
+        if (known := self._known.get(asked)) is None:
+            known = self._known[asked] = self._id(asked)
+        return asked if known == machine.image else machine.image
+
+    def _id(self, name: str) -> str:
+        try:
+            return self._engine.images.resolve(name).id
+        except HeftError:
+            return ""
 
 
 async def inspect_one(call: Call) -> web.StreamResponse:

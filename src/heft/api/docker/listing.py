@@ -50,7 +50,7 @@ def select(
     Without `every`, a `limit` or a filter by status, only those that are up.
     """
     _check(wanted)
-    shown = [machine for machine in machines if _fits(machine, wanted)]
+    shown = [machine for machine in machines if _fits(machine, wanted)] if wanted else [*machines]
     if not every and limit <= 0 and "status" not in wanted:
         shown = [machine for machine in shown if state_name(machine) in UP]
     for name in ("before", "since"):

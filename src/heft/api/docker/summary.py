@@ -38,20 +38,18 @@ def health_name(machine: Machine) -> str:
 def status(machine: Machine, now: int) -> str:
     """Say what the machine does, and since when (moby, container/state.go, `String`)."""
     run, state = machine.run, state_name(machine)
-    since_start = times.human((now - run.started) / times.SECOND)
-    since_end = times.human((now - run.finished) / times.SECOND)
-    if state == "running":
-        return f"Up {since_start}{_HEALTHS.get(health_name(machine), '')}"
-    if state == "paused":
-        return f"Up {since_start} (Paused)"
-    if state == "restarting":
-        return f"Restarting ({run.exit_code}) {since_end} ago"
+    if state in ("running", "paused"):
+        also = " (Paused)" if state == "paused" else _HEALTHS.get(health_name(machine), "")
+        return f"Up {times.human((now - run.started) / times.SECOND)}{also}"
     if state == "removing":
         return "Removal In Progress"
     if state == "dead":
         return "Dead"
-    if not run.started:
+    if state != "restarting" and not run.started:
         return "Created"
+    since_end = times.human((now - run.finished) / times.SECOND)
+    if state == "restarting":
+        return f"Restarting ({run.exit_code}) {since_end} ago"
     return f"Exited ({run.exit_code}) {since_end} ago" if run.finished else ""
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from heft.api.docker import image_views, summary, volumes
-from heft.api.docker.containers import image_name, network_ids
+from heft.api.docker.containers import ImageNames, network_ids
 from heft.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def _images(call: Call, machines: Sequence[Machine], usage: Usage) -> list[dict[
 
 async def _containers(call: Call, machines: Sequence[Machine]) -> list[dict[str, Any]]:
     engine, rows = call.engine, []
-    ids, now = network_ids(engine), time.time_ns()
+    ids, names, now = network_ids(engine), ImageNames(engine), time.time_ns()
     for machine in machines:
         sizes = await engine.machines.size(machine.id)
-        image = image_name(engine, machine)
+        image = names.of(machine)
         rows.append(summary.row(machine, now=now, image=image, network_ids=ids, sizes=sizes))
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring as quoted
 
 from heft.cli import human
 from heft.cli.command import Command
@@ -13,9 +13,11 @@ from heft.cli.tables import FORMAT_HELP, Listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from heft.cli.command import Invocation
+    from heft.cli.tables import Row
 
 COMMAND_WIDTH = 20
 MOUNT_WIDTH = 15
@@ -40,6 +42,52 @@ HEADERS = {
 COLUMNS = ("ID", "Image", "Weight", "Command", "RunningFor", "Status", "Ports", "Names")
 
 
+def _image(machine: dict[str, Any], *, whole: bool) -> str:
+    image: str = machine["Image"] or "<no image>"
+    return image if whole or not image.startswith("sha256:") else human.short_id(image)
+
+
+def _mounts(machine: dict[str, Any], *, whole: bool) -> str:
+    names = [mount.get("Name") or mount["Source"] for mount in machine["Mounts"]]
+    return ",".join(name if whole else human.shortened(name, MOUNT_WIDTH) for name in names if name)
+
+
+def _label(machine: dict[str, Any]) -> Callable[[str], str]:
+    labels = machine["Labels"] or {}
+    return lambda key: labels.get(key, "")
+
+
+def _size(machine: dict[str, Any]) -> str:
+    if "SizeRw" not in machine:
+        return "0B"
+    own, everything = machine["SizeRw"], machine["SizeRootFs"]
+    return f"{human.size(own)} (virtual {human.size(everything)})"
+
+
+FIELDS: dict[str, Callable[[dict[str, Any], bool], Any]] = {
+    "ID": lambda it, whole: it["Id"] if whole else human.short_id(it["Id"]),
+    "Image": lambda it, whole: _image(it, whole=whole),
+    "Weight": lambda it, _: it.get("Weight", ""),
+    "Command": lambda it, whole: quoted(
+        it["Command"] if whole else human.shortened(it["Command"], COMMAND_WIDTH)
+    ),
+    "CreatedAt": lambda it, _: human.local(it["Created"]),
+    "RunningFor": lambda it, _: human.ago(it["Created"]),
+    "Status": lambda it, _: it["Status"],
+    "State": lambda it, _: it["State"],
+    "Ports": lambda it, _: shown_ports(it["Ports"]),
+    "Names": lambda it, _: ",".join(name.removeprefix("/") for name in it["Names"]),
+    "Size": lambda it, _: _size(it),
+    "Labels": lambda it, _: ",".join(f"{k}={v}" for k, v in sorted((it["Labels"] or {}).items())),
+    "Label": lambda it, _: _label(it),
+    "Mounts": lambda it, whole: _mounts(it, whole=whole),
+    "LocalVolumes": lambda it, _: str(sum(each["Type"] == "volume" for each in it["Mounts"])),
+    "Networks": lambda it, _: ",".join(it["NetworkSettings"]["Networks"]),
+    "Platform": lambda *_: "",
+}
+"""How each field is made of what the daemon says of a machine, and whether all of it is wanted."""
+
+
 def run(call: Invocation) -> int:
     """List machines."""
     flags = call.flags
@@ -58,52 +106,16 @@ def run(call: Invocation) -> int:
         for machine in machines:
             print(machine["Id"] if whole else human.short_id(machine["Id"]))
         return 0
-    columns = (*COLUMNS, "Size") if flags.on("size") else COLUMNS
-    Listing(HEADERS, columns).show([row(each, whole=whole) for each in machines], form)
+    listing = Listing(HEADERS, (*COLUMNS, "Size") if flags.on("size") else COLUMNS)
+    # A template can ask for anything, even for what a column does not show.
+    fields = listing.columns if listing.is_plain(form) else FIELDS
+    listing.show([row(each, fields, whole=whole) for each in machines], form)
     return 0
 
 
-def row(machine: dict[str, Any], *, whole: bool = False) -> dict[str, Any]:
-    """Give a machine's fields; without `whole`, long ones are cut short."""
-    labels = machine["Labels"] or {}
-    command = machine["Command"]
-    mounts = [mount.get("Name") or mount["Source"] for mount in machine["Mounts"]]
-    mounts = [mount for mount in mounts if mount]
-    volumes = [mount for mount in machine["Mounts"] if mount["Type"] == "volume"]
-    if not whole:
-        command = human.shortened(command, COMMAND_WIDTH)
-        mounts = [human.shortened(mount, MOUNT_WIDTH) for mount in mounts]
-    return {
-        "ID": machine["Id"] if whole else human.short_id(machine["Id"]),
-        "Image": _image(machine, whole=whole),
-        "Weight": machine.get("Weight", ""),
-        "Command": json.dumps(command, ensure_ascii=False),
-        "CreatedAt": human.local(machine["Created"]),
-        "RunningFor": human.ago(machine["Created"]),
-        "Status": machine["Status"],
-        "State": machine["State"],
-        "Ports": shown_ports(machine["Ports"]),
-        "Names": ",".join(name.removeprefix("/") for name in machine["Names"]),
-        "Size": _size(machine),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-        "Label": lambda key: labels.get(key, ""),
-        "Mounts": ",".join(mounts),
-        "LocalVolumes": str(len(volumes)),
-        "Networks": ",".join(machine["NetworkSettings"]["Networks"]),
-        "Platform": "",
-    }
-
-
-def _image(machine: dict[str, Any], *, whole: bool) -> str:
-    image: str = machine["Image"] or "<no image>"
-    return image if whole or not image.startswith("sha256:") else human.short_id(image)
-
-
-def _size(machine: dict[str, Any]) -> str:
-    if "SizeRw" not in machine:
-        return "0B"
-    own, everything = machine["SizeRw"], machine["SizeRootFs"]
-    return f"{human.size(own)} (virtual {human.size(everything)})"
+def row(machine: dict[str, Any], fields: Iterable[str] = FIELDS, *, whole: bool = False) -> Row:
+    """Give these fields of a machine; without `whole`, long ones are cut short."""
+    return {name: FIELDS[name](machine, whole) for name in fields}
 
 
 PS = Command(
