@@ -21,6 +21,7 @@ from heft.api.server import Server, ServerSettings
 from heft.api.tls import TLSFiles
 from heft.engine.engine import Engine
 from heft.engine.settings import Settings
+from heft.engine.user_ranges import Remap
 from heft.errors import HeftError, InvalidArgument
 from heft.failures import refused
 from heft.host.lock import DirectoryLock
@@ -29,6 +30,7 @@ from heft.networks.settings import NetworkSettings
 
 log = logging.getLogger("heft")
 
+_REMAP = "give machines users of their own, with ids from /etc/subuid and /etc/subgid"
 FIRST_PASSED_DESCRIPTOR = 3
 """Where systemd puts the sockets it opened (sd_listen_fds(3))."""
 
@@ -55,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--namespace-prefix", default=network.namespace_prefix, help="of network namespaces")
     add("--default-weight", default="light", help="of machines that name none (%(default)s)")
     add("--runtime", default="crun", help="the OCI runtime of light machines (%(default)s)")
+    add("--userns-remap", default="", metavar="default|USER[:GROUP]", help=_REMAP)
     add("--teardown", action="store_true", help="stop all machines, remove the networks, and end")
     add("--pid-file", type=Path, help="write the process id here")
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"))
@@ -68,6 +71,7 @@ def engine_settings(arguments: argparse.Namespace) -> Settings:
         cgroup_parent=arguments.cgroup_parent,
         default_weight=arguments.default_weight,
         runtime=arguments.runtime,
+        remap=Remap.read(arguments.userns_remap),
         network=NetworkSettings(
             bridge=arguments.bridge,
             subnet=arguments.subnet,

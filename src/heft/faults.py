@@ -18,6 +18,7 @@ POINTS: frozenset[str] = frozenset(
         "create.base",
         "create.acknowledged",
         "start.intended",
+        "start.users",
         "start.network",
         "start.files",
         "start.prepared",

@@ -47,6 +47,11 @@ class Layout:
         return self.run / "networks"
 
     @property
+    def user_namespaces(self) -> Path:
+        """The pinned user namespaces of machines that run."""
+        return self.run / "users"
+
+    @property
     def socket(self) -> Path:
         """The API's Unix socket."""
         return self.run / "heft.sock"
@@ -59,6 +64,10 @@ class Layout:
     def machine(self, machine_id: str) -> Path:
         """Keep here what belongs to the machine while it exists: upper, log, generated files."""
         return self.machines / machine_id
+
+    def user_namespace(self, machine_id: str) -> Path:
+        """Pin the machine's user namespace here while it runs."""
+        return self.user_namespaces / machine_id
 
     def running(self, machine_id: str) -> Path:
         """Keep here what belongs to one run of the machine: root mount, sockets, pid files."""

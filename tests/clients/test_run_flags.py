@@ -400,13 +400,23 @@ def test_cgroup_namespaces(client: Client) -> None:
     assert sh(client, link, "--cgroupns", "host") == own
 
 
-def test_user_namespaces_are_refused(client: Client) -> None:
-    assert sh(client, "readlink /proc/self/ns/user", "--userns", "host") == os.readlink(
-        "/proc/self/ns/user"
-    )
+def test_users_of_the_host(client: Client) -> None:
+    """Other users are the matter of test_user_namespaces."""
+    show = "readlink /proc/self/ns/user"
+    for mode in ("", "host"):
+        assert sh(client, show, "--userns", mode) == os.readlink("/proc/self/ns/user")
     done = client("run", "--rm", "--userns", "keep-id", BUSYBOX, "true", check=False)
     assert done.returncode == 125
-    assert "user" in done.stderr.lower()
+    assert "invalid USER mode" in done.stderr
+
+
+def test_a_host_without_ids_for_users(daemon: Daemon) -> None:
+    heft = Client("heft", daemon)
+    done = heft("run", "--rm", "--userns", "auto", BUSYBOX, "true", check=False)
+    assert done.returncode == 125
+    assert "no subuid ranges found for user 'heft'" in done.stderr
+    assert "add a line to /etc/subuid, as heft:" in done.stderr
+    assert heft("ps", "-aq").stdout == ""
 
 
 # What is written down, and where output goes

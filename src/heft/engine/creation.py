@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import files, health, launch, links, mounts, names, refusals, validation
+from heft.engine import (
+    files,
+    health,
+    launch,
+    links,
+    mounts,
+    names,
+    refusals,
+    user_ranges,
+    validation,
+)
 from heft.engine.run import network_of
 from heft.errors import InvalidArgument, NotFound
 from heft.failures import translated
@@ -88,6 +98,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)
+    user_ranges.check(host, parts.settings.remap)
     warnings += refusals.check(host, bounds_upper=parts.weights[weight].bounds_upper)
     validation.upper_size(host)
     for extra in host.extra_hosts:

@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
-from heft.engine import capabilities, info, recovery, removal, rotation
+from heft.engine import capabilities, info, recovery, removal, rotation, user_ranges
 from heft.engine.contents import Contents
 from heft.engine.creation import weight_named
 from heft.engine.events import Events
@@ -17,6 +17,7 @@ from heft.engine.parts import Parts
 from heft.engine.records import Records
 from heft.host.trash import Trash
 from heft.images.catalog import Images, ImageUser
+from heft.model.config import HostConfig
 from heft.networks.catalog import Networks
 from heft.store.database import Database
 from heft.volumes.catalog import Volumes
@@ -85,6 +86,7 @@ class Engine:
         return engine
 
     async def _start(self) -> None:
+        user_ranges.choose(HostConfig(), self.settings.remap, ())  # the daemon's own default
         for name, weight in self.weights.items():
             self._availability[name] = await weight.probe()
         await self.images.start()
@@ -121,6 +123,7 @@ class Engine:
             images=len(self.images.list()),
             weights=self._availability,
             default_weight=self.settings.default_weight,
+            remaps_users=self.settings.remap.by_default,
             cgroup_version=host.cgroup_version,
             root=str(root),
             kernel=host.kernel,

@@ -22,6 +22,8 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     images: int
     weights: dict[str, Availability]
     default_weight: str
+    remaps_users: bool = False
+    """Whether machines that say nothing about it have users of their own."""
     cgroup_version: str
     cgroup_driver: str = "cgroupfs"
     root: str

@@ -60,6 +60,8 @@ class Place:
     """The machines whose namespaces it joins, by reference; None: there is none."""
     env: tuple[str, ...] = ()
     """What it is told of the machines that it links to."""
+    user_namespace: str = "host"
+    """The file of its user namespace."""
 
 
 def build(machine: Machine, place: Place) -> Launch:
@@ -99,6 +101,7 @@ def build(machine: Machine, place: Place) -> Launch:
         sysctls=host.sysctls,
         annotations=host.annotations,
         cgroup_parent=host.cgroup_parent or place.cgroup_parent,
+        ids=machine.ids,
     )
 
 
@@ -153,7 +156,9 @@ def exec_process(machine: Machine, request: Exec, available: frozenset[str]) -> 
 def _mounts(machine: Machine, place: Place) -> tuple[MountPoint, ...]:
     taken = {mount.target for mount in machine.mounts}
     generated = tuple(
-        MountPoint(kind=MountKind.BIND, source=str(place.files / name), target=target)
+        MountPoint(
+            kind=MountKind.BIND, source=str(place.files / name), target=target, generated=True
+        )
         for name, target in GENERATED.items()
         if target not in taken
     )
@@ -172,6 +177,7 @@ def _namespaces(host: HostConfig, place: Place) -> Namespaces:
         ipc_of=_joined_id(host.ipc_mode, place),
         uts="host" if host.uts_mode == "host" else "private",
         cgroup=host.cgroupns_mode or "",
+        user=place.user_namespace,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.engine import launch, links
+from heft.engine import launch, links, own_users
 from heft.errors import Conflict, NotSupported
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Parts:
                 env=links.environment(machine, links.of(self.records, machine))
                 if machine.host_config.links
                 else (),
+                user_namespace=own_users.path(self, machine),
             ),
         )
 

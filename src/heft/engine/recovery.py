@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import health, removal, restart, run, updates
+from heft.engine import health, own_users, removal, restart, run, updates
 from heft.errors import HeftError
 from heft.model.machine import Machine, Run, State
 from heft.weights.base import Exit, Pausable, Started
@@ -88,7 +88,7 @@ async def _undo_start(parts: Parts, machine: Machine) -> None:
     """Undo a start whose workload never ran: nobody was told of it."""
     before = State.EXITED if machine.run.started else State.CREATED
     await run.clear(parts, machine)
-    parts.records.change(machine.id, state=before, endpoint=None)
+    parts.records.change(machine.id, state=before, endpoint=None, ids=None)
 
 
 async def _sweep(parts: Parts) -> None:
@@ -97,8 +97,9 @@ async def _sweep(parts: Parts) -> None:
     endpoints = [machine.endpoint for machine in up if machine.endpoint is not None]
     await parts.networks.start(endpoints)
     for machine in parts.records:
-        if machine.endpoint is not None and not machine.is_up:
-            parts.records.change(machine.id, endpoint=None)
+        if not machine.is_up and (machine.endpoint is not None or machine.ids is not None):
+            parts.records.change(machine.id, endpoint=None, ids=None)
+    own_users.sweep(parts)
     for name, weight in parts.weights.items():
         await weight.sweep(frozenset(m.id for m in up if m.weight == name))
     known = parts.records.ids

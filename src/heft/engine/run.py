@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import files, health, links
+from heft.engine import files, health, links, own_users
 from heft.errors import HeftError, NoSpace, StartFailed
 from heft.faults import reach
 from heft.model.machine import Machine, Run, State
@@ -57,7 +57,7 @@ async def begin(parts: Parts, machine: Machine, prepared: Callable[[], Awaitable
         code = error.exit_code if isinstance(error, StartFailed) else REFUSED
         failed = msgspec.structs.replace(machine.run, pid=0, exit_code=code, error=str(error))
         try:
-            change(machine.id, state=before, endpoint=None, run=failed)
+            change(machine.id, state=before, endpoint=None, ids=None, run=failed)
         except NoSpace as full:
             error.add_note(f"it stays in state {State.STARTING}: {full}")
         raise
@@ -71,6 +71,7 @@ async def _begin(
     weight = parts.weight(machine)
     parts.check_joined(machine)
     await parts.make_base(machine)
+    machine = await own_users.begin(parts, machine, undo)
     if network := network_of(machine):
         machine = await _plug(parts, machine, network, undo)
     reach("start.network")
@@ -118,6 +119,7 @@ async def _plug(parts: Parts, machine: Machine, network: str, undo: Undo) -> Mac
         ports=ports,
         asked=asked,
         plug=parts.weight(machine).plug,
+        owner=own_users.owner(parts, machine),
     )
     undo.push("unplug it", lambda: parts.networks.disconnect(endpoint))
     return parts.records.change(machine.id, endpoint=endpoint)
@@ -137,7 +139,7 @@ async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machin
     machine = parts.records.change(machine.id, state=then, run=run)
     reach("exit.recorded")
     await clear(parts, machine)
-    return parts.records.change(machine.id, endpoint=None)
+    return parts.records.change(machine.id, endpoint=None, ids=None)
 
 
 async def clear(parts: Parts, machine: Machine) -> None:
@@ -150,10 +152,10 @@ async def clear(parts: Parts, machine: Machine) -> None:
         reach("exit.discarded")
     except HeftError as error:
         log.warning("container %s: cannot clear its run: %s", machine.id, error)
-    if machine.endpoint is None:
-        return
     try:
-        await parts.networks.disconnect(machine.endpoint)
+        if machine.endpoint is not None:
+            await parts.networks.disconnect(machine.endpoint)
         reach("exit.disconnected")
+        own_users.end(parts, machine)
     except HeftError as error:
         log.warning("container %s: cannot unplug it: %s", machine.id, error)

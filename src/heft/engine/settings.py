@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from heft.engine.user_ranges import Remap
 from heft.layout import Layout
 from heft.networks.settings import NetworkSettings
 
@@ -17,4 +18,6 @@ class Settings:
     default_weight: str = "light"
     runtime: str = "crun"
     """The OCI runtime of light machines."""
+    remap: Remap = field(default_factory=Remap)
+    """Whose ids the users of machines are on the host."""
     network: NetworkSettings = field(default_factory=NetworkSettings)

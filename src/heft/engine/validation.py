@@ -101,11 +101,6 @@ _MODES = {
 
 
 def _check_modes(host: HostConfig) -> None:
-    if host.userns_mode.partition(":")[0] not in ("", "host"):
-        raise InvalidArgument(
-            f"invalid USER mode: {host.userns_mode}",
-            hint="machines have the host's users: there are no user namespaces with other ids yet",
-        )
     if ".." in host.cgroup_parent.split("/") or any(c in host.cgroup_parent for c in "\0\n"):
         raise InvalidArgument(f"invalid cgroup parent: {host.cgroup_parent!r}")
     for field, allowed in _MODES.items():

@@ -21,12 +21,13 @@ import msgspec
 from heft.files import place
 from heft.files.looking import Place
 from heft.files.plan import Plan, Task
-from heft.host import tied
+from heft.host import credentials, tied
 from heft.tars.packing import Packer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heft.files.plan import Tree
     from heft.files.upper import Upper
     from heft.tars.packing import Skip
 
@@ -98,9 +99,24 @@ def _work(plan: Plan, look_up: LookUp) -> None:
     elif plan.task is Task.UNPACK:
         from heft.files.unpacking import unpack
 
+        _enter(plan.tree)
         unpack(root, plan, look_up)
     else:
+        _enter(plan.tree)
         _read(root, plan)
+
+
+def _enter(tree: Tree) -> None:
+    """See owners as the machine does, and give it what it could make itself, where it has users.
+
+    All modules must be there by now: the machine's root may not be let to where they are.
+    """
+    if tree.users < 0:
+        return
+    from heft.images import verdict  # noqa: F401 - errors need it
+
+    credentials.become_root_of(tree.users)
+    tied.end_with_parent(signal.SIGTERM)  # it is forgotten with the old credentials
 
 
 def _write_changes(changed: Upper) -> None:

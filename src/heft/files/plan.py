@@ -36,6 +36,8 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     """The tree to work on: an open descriptor of its root, or what to join it of."""
 
     descriptor: int = -1
+    users: int = -1
+    """A descriptor of the user namespace that the work is done in; -1: the host's."""
     layers: tuple[str, ...] = ()
     """From the lowest up."""
     upper: str = ""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError
-from heft.host import mounts
+from heft.failures import translated
+from heft.host import mounts, user_namespaces
 from heft.host.processes import run
 
 if TYPE_CHECKING:
@@ -48,6 +49,17 @@ def set_sysctl(name: str, value: str) -> None:
             path.write_text(value)
     except OSError as error:
         raise HostError(f"cannot set {path} to {value}: {error.strerror}") from error
+
+
+async def make_namespace(name: str, owner: Path) -> None:
+    """Make a named namespace that belongs to the user namespace of the file `owner`."""
+    with translated(f"make {NAMESPACES}"):
+        NAMESPACES.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not os.path.ismount(NAMESPACES):
+            # As ip-netns(8) does, which would else hide under such a mount what is there already.
+            mounts.bind(NAMESPACES, NAMESPACES)
+            mounts.share(NAMESPACES)
+    await user_namespaces.make_network(owner, NAMESPACES / name)
 
 
 def delete_namespace(name: str) -> None:

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heft.errors import NotSupported
 from heft.failures import translated
 from heft.host import syscalls
 
@@ -28,8 +29,11 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
+_MOUNT_ATTR_IDMAP = 0x100000
 _MNT_DETACH = 0x2
 _UMOUNT_NOFOLLOW = 0x8
+_MS_REC = 0x4000
+_MS_SHARED = 1 << 20
 
 _PAGE = 4096
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@=-]+")
@@ -108,25 +112,54 @@ def _overlay_options(
     return ",".join((*parts, *options))
 
 
-def bind(source: Path, target: Path, *, recursive: bool = True, read_only: bool = False) -> None:
+def bind(
+    source: Path,
+    target: Path,
+    *,
+    recursive: bool = True,
+    read_only: bool = False,
+    user_namespace: int | None = None,
+) -> None:
     """Show `source` at `target` too, with its submounts if `recursive`.
 
-    It is read-only (submounts too) from its first instant on, if that is asked for.
+    It is read-only (submounts too) from its first instant on, if that is asked for. With a
+    `user_namespace` (a descriptor of one) what is owned by an id there is owned by what that id
+    is on the host (mount_setattr(2), "ID-mapped mounts"): the files' owners stay as they are.
     """
     depth = _AT_RECURSIVE if recursive else 0
+    attributes = (_MOUNT_ATTR_RDONLY if read_only else 0) | (
+        _MOUNT_ATTR_IDMAP if user_namespace is not None else 0
+    )
     with translated(f"bind {source} to {target}"):
         flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | depth
         tree = syscalls.call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
         try:
-            if read_only:
-                attributes = _Attributes(attr_set=_MOUNT_ATTR_RDONLY)
-                how = _AT_EMPTY_PATH | depth
-                size = ctypes.sizeof(attributes)
-                syscalls.call(_MOUNT_SETATTR, tree, b"", how, attributes, size)
+            if attributes:
+                _set_attributes(tree, attributes, depth, user_namespace or 0)
             path = os.fsencode(target)
             syscalls.call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, path, _MOVE_MOUNT_F_EMPTY_PATH)
         finally:
             os.close(tree)
+
+
+def _set_attributes(tree: int, attributes: int, depth: int, user_namespace: int) -> None:
+    wanted = _Attributes(attr_set=attributes, userns_fd=user_namespace)
+    how = _AT_EMPTY_PATH | depth
+    try:
+        syscalls.call(_MOUNT_SETATTR, tree, b"", how, wanted, ctypes.sizeof(wanted))
+    except OSError as error:
+        if not (attributes & _MOUNT_ATTR_IDMAP and error.errno == errno.EINVAL):
+            raise
+        raise NotSupported(
+            "the file system has no ID-mapped mounts, which user namespaces need here",
+            hint="ext4, XFS, btrfs and tmpfs of Linux 6.3 have them; or use --userns=host",
+        ) from error
+
+
+def share(target: Path) -> None:
+    """Let what is mounted at and under `target` be seen by others who have it too, and by them."""
+    with translated(f"share {target}"):
+        syscalls.mount(b"none", os.fsencode(target), b"", _MS_SHARED | _MS_REC, b"")
 
 
 def unmount(target: Path, *, lazy: bool = True) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
+libc = ctypes.CDLL(None, use_errno=True)
+"""The C library, for the functions that are called as they are, with `checked`."""
+_syscall = libc.syscall
 _syscall.restype = ctypes.c_long
 
 Argument = int | bytes | None | ctypes.Structure
@@ -38,13 +39,20 @@ def call(number: int, *arguments: Argument) -> int:
     return result
 
 
+def checked(result: int) -> int:
+    """Give what a function of the C library gave, or raise the `OSError` that it left in errno."""
+    if result < 0:
+        raise _failed()
+    return result
+
+
 def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
     """Make a mount; `data` must be shorter than a page (4096 bytes)."""
-    if _libc.mount(source, target, kind, ctypes.c_ulong(flags), data):
+    if libc.mount(source, target, kind, ctypes.c_ulong(flags), data):
         raise _failed()
 
 
 def umount2(target: bytes, flags: int) -> None:
     """Take a mount away."""
-    if _libc.umount2(target, flags):
+    if libc.umount2(target, flags):
         raise _failed()

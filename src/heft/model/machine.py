@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from heft.model.config import Config, EndpointConfig, HostConfig
+from heft.model.ids import IdMap
 from heft.model.network import Endpoint
 
 
@@ -60,6 +61,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The mode part of `--volume`, as given."""
     options: tuple[str, ...] = ()
     """Mount options (kind: tmpfs)."""
+    generated: bool = False
+    """A file that Heft writes for the machine, not one of the user's."""
     anonymous: bool = False
     """A volume made for this machine, removed with `rm -v` and `--rm`."""
 
@@ -129,6 +132,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State.CREATED
     run: Run = Run()
     endpoint: Endpoint | None = None
+    ids: IdMap | None = None
+    """Which users of the host its users are, while it runs; None: the same."""
     restart_count: int = 0
     remove_volumes: bool = False
     """Its anonymous volumes go with it; set together with the state `removing`."""

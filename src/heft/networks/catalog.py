@@ -178,8 +178,12 @@ class Networks:
         ports: tuple[PortRequest, ...],
         asked: EndpointConfig | None = None,
         plug: Plug = Plug.NAMESPACE,
+        owner: Path | None = None,
     ) -> Endpoint:
         """Plug a machine into a network: a link, an address, names, published ports.
+
+        Its network namespace belongs to the user namespace of the file `owner` (None: the
+        host's), so that the machine's root has its rights there.
 
         Raises `HostError` where a port or an address is not free; then nothing is left of it.
         """
@@ -190,7 +194,7 @@ class Networks:
             endpoint = msgspec.structs.replace(endpoint, ports=published)
             undo.push("release the ports", lambda: self._release(endpoint))
             undo.push("remove the link", lambda: self._unlink(endpoint))
-            await self._link(endpoint)
+            await self._link(endpoint, owner)
             table = self._settings.table
             await rules.apply(firewall.publish(table, endpoint.address, endpoint.ports))
             undo.commit()
@@ -228,12 +232,17 @@ class Networks:
             names=names,
         )
 
-    async def _link(self, endpoint: Endpoint) -> None:
+    async def _link(self, endpoint: Endpoint, owner: Path | None) -> None:
         bridge, mtu = self._settings.bridge, links.default_mtu()
         if endpoint.plug is Plug.TAP:
             return await links.batch(plans.make_tap(endpoint, bridge, mtu))
         name = endpoint.namespace.rpartition("/")[2]
-        await links.batch(plans.make_namespace(name, endpoint, bridge, mtu))
+        plan = plans.make_link(name, endpoint, bridge, mtu)
+        if owner is None:
+            plan = (*plans.make_namespace(name), *plan)
+        else:
+            await links.make_namespace(name, owner)
+        await links.batch(plan)
         return await links.batch(plans.address_inside(endpoint), namespace=name)
 
     async def _unlink(self, endpoint: Endpoint) -> None:

@@ -26,14 +26,18 @@ def make_bridge(bridge: str, gateway: str, prefix: int) -> tuple[str, ...]:
     )
 
 
-def make_namespace(namespace: str, endpoint: Endpoint, bridge: str, mtu: int) -> tuple[str, ...]:
-    """Make a network namespace and a link between it and the bridge.
+def make_namespace(namespace: str) -> tuple[str, ...]:
+    """Make a network namespace."""
+    return (f"netns add {namespace}",)
+
+
+def make_link(namespace: str, endpoint: Endpoint, bridge: str, mtu: int) -> tuple[str, ...]:
+    """Make a link between a network namespace and the bridge.
 
     Hairpin: where the host has br_netfilter, a machine that asks for a port published by itself is
     answered through the port of the bridge that it came in by.
     """
     return (
-        f"netns add {namespace}",
         f"link add name {endpoint.interface} mtu {mtu} up master {bridge} type veth"
         f" peer name {INSIDE} mtu {mtu} address {endpoint.mac} netns {namespace}",
         f"link set {endpoint.interface} type bridge_slave hairpin on",

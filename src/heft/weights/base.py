@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from heft.model.config import DeviceMapping, ThrottleDevice, Ulimit, WeightDevice
     from heft.model.files import Change, FileStatus, Landing
+    from heft.model.ids import IdMap
     from heft.model.machine import MountPoint, Stream
     from heft.model.network import Endpoint, Plug
 
@@ -129,6 +130,7 @@ class Namespaces:
     uts: str = "private"
     cgroup: str = "private"
     user: str = "host"
+    """Also what owns `network`, where that is a path; then `Launch.ids` says whose ids it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,9 @@ class Launch:
     sysctls: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     cgroup_parent: str = ""
+    ids: IdMap | None = None
+    """Which users of the host its users are; None: the same. What is kept of it (upper, volumes,
+    generated files) has the ids that it sees."""
 
 
 @dataclass(frozen=True, slots=True)

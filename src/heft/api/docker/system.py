@@ -162,7 +162,10 @@ def view(known: Info, now: int) -> dict[str, Any]:
         "ContainerdCommit": {"ID": "", "Expected": ""},
         "RuncCommit": {"ID": "", "Expected": ""},
         "InitCommit": {"ID": "", "Expected": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "SecurityOptions": [
+            "name=seccomp,profile=builtin",
+            *(["name=userns"] if known.remaps_users else []),
+        ],
         "CDISpecDirs": None,
         "Warnings": _warnings(known),
     }

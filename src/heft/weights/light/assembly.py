@@ -5,16 +5,13 @@ It runs in a thread, as mounts and an image's files can be slow; it keeps nothin
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import NotSupported, StartFailed
 from heft.faults import reach
 from heft.host import mounts, paths
-from heft.weights.light import devices, prepared_mounts, spec, users
+from heft.weights.light import device_nodes, devices, prepared_mounts, roots, spec, users
 from heft.weights.light.default_profile import default_profile
 from heft.weights.light.failures import REFUSED
 from heft.weights.light.seccomp import converted
@@ -33,27 +30,6 @@ _INITS = (
     Path("/usr/libexec/catatonit/catatonit"),
     Path("/usr/bin/tini-static"),
 )
-OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
-"""The upper holds plain files, whiteouts and opaque directories only, whatever the kernel's
-defaults: `commit` and `diff` read it, and another kernel may mount it."""
-
-
-def provision(launch: Launch) -> None:
-    """Make the upper: `diff`, whose owner and mode are those of the root, and `work`."""
-    upper = launch.root.upper
-    upper.mkdir(parents=True, exist_ok=True)
-    (upper / "work").mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        new = upper / "diff.new"
-        new.mkdir(exist_ok=True)
-        if launch.root.layers:
-            like = launch.root.layers[-1].stat()
-            os.chown(new, like.st_uid, like.st_gid)
-            new.chmod(stat.S_IMODE(like.st_mode))
-        if not (upper / "diff").exists():
-            new.rename(upper / "diff")
-        else:
-            new.rmdir()
 
 
 def assemble(
@@ -68,27 +44,26 @@ def assemble(
 
     `shm` is a directory of the host to be /dev/shm; empty: one of its own.
     """
-    run.make()
-    mounts.overlay(
-        run.rootfs,
-        launch.root.layers,
-        upper=launch.root.upper / "diff",
-        work=launch.root.upper / "work",
-        options=OVERLAY_OPTIONS,
-    )
+    run.make(launch.ids.root[1] if launch.ids else None)
+    roots.mount(launch, run)
     reach("light.mounted")
     launch = prepared_mounts.make(launch, run)
     identity = users.look_up(run.rootfs, launch.process.user, launch.process.groups)
-    _make_working_directory(launch, run)
+    with roots.its_root(launch):
+        _make_working_directory(launch, run)
     profile = seccomp(launch, facts)
     compiled = filters.get(profile) if profile is not None else ""
+    asked = _devices(launch)
+    if launch.ids is not None:
+        device_nodes.make(launch, launch.ids, run.devices, asked)
     findings = spec.Findings(
         facts=facts,
         identity=identity,
         cgroup_path=cgroup,
-        devices=_devices(launch),
+        devices=asked,
         init=find_init() if launch.init else "",
         shm=shm,
+        dev=str(run.devices) if launch.ids is not None else "",
         seccomp=None if compiled else profile,
         seccomp_compiled=compiled,
     )

@@ -104,6 +104,7 @@ async def execute(
             directory=directory,
             plan=_PLAN,
             attach=request.attach,
+            null=run.directory.null if run.launch.ids is not None else None,
         )
     )
     session = None

@@ -20,10 +20,10 @@ from heft.files.plan import Mount, Plan, Task, Tree
 from heft.files.streaming import Work, missing
 from heft.model.files import Change, ChangeKind, FileStatus
 from heft.model.machine import MountKind
-from heft.weights.light.assembly import OVERLAY_OPTIONS
+from heft.weights.light.roots import OVERLAY_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from heft.host.processes import ProcessId
     from heft.model.files import Landing
@@ -116,26 +116,40 @@ class Reach:
     def _tree(self, launch: Launch, *, writable: bool) -> Iterator[Tree]:
         """Give the tree that the machine sees, or would see."""
         workload = self._workload(launch.id)
-        descriptor = None if workload is None else open_root(workload)
-        if descriptor is None:
+        opened = None if workload is None else open_root(workload, users=launch.ids is not None)
+        if opened is None:
             yield _joined(launch, _mounts(launch), writable=writable)
             return
+        root, users = opened
         try:
-            yield Tree(descriptor=descriptor, read_only=launch.root.read_only)
+            yield Tree(descriptor=root, users=users, read_only=launch.root.read_only)
         finally:
-            os.close(descriptor)
+            _close(opened)
 
 
-def open_root(workload: ProcessId) -> int | None:
-    """Open the root directory that a process sees; None if it has ended."""
+def open_root(workload: ProcessId, *, users: bool) -> tuple[int, int] | None:
+    """Open the root directory that a process sees and (with `users`) its user namespace.
+
+    None if it has ended; -1 for the namespace that was not asked for.
+    """
+    opened = [-1, -1]
     try:
-        root = os.open(f"/proc/{workload.pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = f"/proc/{workload.pid}"
+        opened[0] = os.open(f"{place}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if users:
+            opened[1] = os.open(f"{place}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        if workload.is_alive():  # so they were this very process's
+            return opened[0], opened[1]
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    if workload.is_alive():  # so it was this very process's
-        return root
-    os.close(root)
+        pass
+    _close(opened)
     return None
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _look(root: int, path: str, name: str) -> FileStatus:
@@ -148,10 +162,10 @@ def _look(root: int, path: str, name: str) -> FileStatus:
 
 
 def _work(plan: Plan, launch: Launch) -> Work:
-    descriptor = plan.tree.descriptor
+    passed = tuple(each for each in (plan.tree.descriptor, plan.tree.users) if each >= 0)
     if not (launch.root.upper / "diff").exists():
         raise NotFound(f"container {launch.id} has no files any more")
-    return Work(MODULE, plan, launch.name, descriptors=() if descriptor < 0 else (descriptor,))
+    return Work(MODULE, plan, launch.name, descriptors=passed)
 
 
 def _joined(launch: Launch, mounts: tuple[Mount, ...], *, writable: bool = False) -> Tree:

@@ -59,6 +59,8 @@ class Monitored:
     plan: str = ""
     """The file name of a further process's plan, in `directory`."""
     attach: bool = False
+    null: Path | None = None
+    """What the runtime is to have in place of the host's /dev/null, if it must not have that."""
 
 
 def command(what: Monitored) -> tuple[str, ...]:
@@ -71,8 +73,9 @@ def command(what: Monitored) -> tuple[str, ...]:
     if what.journal:
         # Beside the file, which is what `logs` reads.
         parts += ["--log-path", "journald:", "--name", what.name, "--log-tag", what.tag]
-    parts += ["--runtime", what.runtime.executable]
-    for option in what.runtime.options(what.run):
+    program, *options = _runtime(what)
+    parts += ["--runtime", program]
+    for option in options:
         parts += ["--runtime-arg", option]
     if process.tty:
         parts.append("--terminal")
@@ -89,6 +92,19 @@ def command(what: Monitored) -> tuple[str, ...]:
         parts += ["--persist-dir", str(what.directory)]
         parts += ["--conmon-pidfile", str(what.directory / PID_FILE)]
     return tuple(parts)
+
+
+def _runtime(what: Monitored) -> tuple[str, ...]:
+    """Give the runtime's program and its first arguments.
+
+    conmon gives it the host's /dev/null where there is no pipe, and with a user namespace crun
+    gives that to the machine's root (`libcrun_set_usernamespace`). A shell opens another then.
+    """
+    direct = (what.runtime.executable, *what.runtime.options(what.run))
+    if what.null is None or (what.process.stdin and not what.process.tty):
+        return direct
+    instead = '<"$0" >"$0"' if what.process.tty else '<"$0"'
+    return ("/bin/sh", "-c", f'exec "$@" {instead}', str(what.null), *direct)
 
 
 class Reports:

@@ -18,6 +18,7 @@ import msgspec
 from heft.errors import HostError, StartFailed
 from heft.host import mounts, paths
 from heft.model.machine import MountKind, MountPoint
+from heft.weights.light import roots
 from heft.weights.light.failures import REFUSED
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ def make(launch: Launch, run: RunDirectory) -> Launch:
     """Make what is needed; give the launch with the mounts' sources as they are to be shown."""
     if launch.namespaces.ipc == "shareable":
         _make_shared_memory(launch, run.shared_memory)
-    points = tuple(
-        _suited(_part(point, run.mounts / str(number)) if point.subpath else point)
-        for number, point in enumerate(launch.mounts)
-    )
+    with roots.user_namespace(launch) as owners:
+        points = tuple(
+            _suited(_shown(point, run.mounts / str(number), owners))
+            for number, point in enumerate(launch.mounts)
+        )
     return replace(launch, mounts=points)
 
 
@@ -47,14 +49,27 @@ def _suited(point: MountPoint) -> MountPoint:
 
 def _make_shared_memory(launch: Launch, place: Path) -> None:
     place.mkdir(parents=True)
-    options = ("mode=1777", f"size={launch.shm_size}")
+    uid, gid = launch.ids.root if launch.ids else (0, 0)
+    options = ("mode=1777", f"size={launch.shm_size}", f"uid={uid}", f"gid={gid}")
     mounts.mount("tmpfs", place, source="shm", flags=_NOSUID | _NODEV | _NOEXEC, options=options)
 
 
-def _part(point: MountPoint, place: Path) -> MountPoint:
-    """Mount a part of a volume at `place`."""
+def _shown(point: MountPoint, place: Path, owners: int | None) -> MountPoint:
+    """Mount at `place` what cannot be shown as it is: a part of a volume, owners of other ids.
+
+    A directory of the host's has the host's owners, as Docker has it: by it, what a machine does
+    as root would be done as the host's root.
+    """
+    ours = point.kind is MountKind.VOLUME or point.generated
+    if ours and (owners is not None or point.subpath):
+        return _part(point, place, owners)
+    return point
+
+
+def _part(point: MountPoint, place: Path, owners: int | None) -> MountPoint:
+    """Mount a volume, or a part of it, at `place`."""
     try:
-        part = paths.open_in_root(Path(point.source), point.subpath, os.O_PATH)
+        part = _open(point)
     except OSError as error:
         raise StartFailed(
             f"cannot access path {os.path.join(point.source, point.subpath)}:"
@@ -67,10 +82,16 @@ def _part(point: MountPoint, place: Path) -> MountPoint:
         else:
             place.parent.mkdir(exist_ok=True)
             place.touch()
-        mounts.bind(Path(f"/proc/self/fd/{part}"), place)
+        mounts.bind(Path(f"/proc/self/fd/{part}"), place, user_namespace=owners)
     finally:
         os.close(part)
     return msgspec.structs.replace(point, source=str(place), subpath="")
+
+
+def _open(point: MountPoint) -> int:
+    if not point.subpath:
+        return os.open(point.source, os.O_PATH | os.O_CLOEXEC)
+    return paths.open_in_root(Path(point.source), point.subpath, os.O_PATH)
 
 
 def clear(run: RunDirectory) -> None:

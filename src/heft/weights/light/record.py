@@ -10,7 +10,8 @@ Everything is in the run's directory, on a file system of this boot::
     pid exit oom    written by conmon: the workload's pid, its exit code, that memory ran out
     attach ctl winsz    conmon's socket and pipes
     exec/ID/        the same for each further process
-    mounts/         what is mounted here to be shown in the machine: parts of volumes, shared memory
+    mounts/         what is mounted here to be shown in the machine: parts of volumes, devices,
+                    shared memory
 """
 
 from __future__ import annotations
@@ -73,6 +74,16 @@ class RunDirectory:
         return self.mounts / "shm"
 
     @property
+    def devices(self) -> Path:
+        """The file system of a machine's own device nodes, where its root cannot make any."""
+        return self.mounts / "dev"
+
+    @property
+    def null(self) -> Path:
+        """The machine's own /dev/null, where it has `devices`."""
+        return self.devices / "null"
+
+    @property
     def config(self) -> Path:
         """The plan."""
         return self.path / "config.json"
@@ -82,9 +93,12 @@ class RunDirectory:
         """The runtime's `--root`."""
         return self.path / "runtime"
 
-    def make(self) -> None:
-        """Make it, for root only."""
+    def make(self, group: int | None = None) -> None:
+        """Make it, for root only; a group may pass through it: that of a machine's own root."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if group is not None:
+            os.chown(self.path, -1, group)
+            self.path.chmod(0o710)
         self.rootfs.mkdir(exist_ok=True)
 
     def write_config(self, config: bytes) -> None:

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from heft.model.config import Ulimit
+    from heft.model.ids import IdRange
     from heft.weights.base import Launch, Process
     from heft.weights.light.devices import Device
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.users import Identity
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GROUPS = 1 << 31
+"""Ids that a group can have (ip-sysctl.rst, ping_group_range)."""
 _UNLIMITED = (1 << 64) - 1
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
 """crun.1: a filter that is compiled already, in base64; it takes the place of the profile."""
@@ -42,6 +45,8 @@ class Findings:
     """The small init on the host; empty if the machine gets none."""
     shm: str = ""
     """A directory of the host to be /dev/shm; empty: the machine's own."""
+    dev: str = ""
+    """A directory of the host to be /dev, with all devices; empty: the runtime makes them."""
     seccomp: msgspec.Raw | None = None
     """`linux.seccomp`; None: no filter (or a compiled one)."""
     seccomp_compiled: str = ""
@@ -57,12 +62,15 @@ def config(launch: Launch, findings: Findings) -> bytes:
         "ociVersion": "1.0.2",
         "process": process(launch, launch.process, findings),
         "root": {"path": str(launch.run / "rootfs"), "readonly": launch.root.read_only},
-        "mounts": mounts(launch, init=findings.init, shm=findings.shm),
+        "mounts": mounts(launch, init=findings.init, shm=findings.shm, dev=findings.dev),
         "annotations": annotations,
         "linux": _linux(launch, findings),
     }
     if launch.namespaces.uts == "private":
         plan["hostname"] = launch.hostname
+        if launch.ids is not None and launch.domainname:
+            # It cannot set the kernel's parameter itself; runtimes of the specification 1.1 do.
+            plan["domainname"] = launch.domainname
     return msgspec.json.encode(plan)
 
 
@@ -72,11 +80,15 @@ def _linux(launch: Launch, findings: Findings) -> dict[str, Any]:
         "namespaces": _namespaces(launch, findings.facts),
         "cgroupsPath": findings.cgroup_path,
         "resources": resources(launch.resources, security, findings.devices, findings.facts),
-        "devices": [_device(device) for device in findings.devices],
+        "devices": [] if findings.dev else [_device(device) for device in findings.devices],
         "sysctl": _sysctls(launch),
         "maskedPaths": security.masked_paths,
         "readonlyPaths": security.readonly_paths,
     }
+    if launch.ids is not None:
+        # The namespace has them already; a runtime must know whom to give terminals and pipes to.
+        linux["uidMappings"] = [_mapping(each) for each in launch.ids.users]
+        linux["gidMappings"] = [_mapping(each) for each in launch.ids.groups]
     if findings.seccomp is not None:
         linux["seccomp"] = findings.seccomp
     if spread := propagation(launch.mounts):
@@ -198,6 +210,7 @@ def _namespaces(launch: Launch, facts: HostFacts) -> list[dict[str, str]]:
         "mount": "private",
         "network": "private" if network == "none" else network,
         # Docker's defaults: on v1 a process in a cgroup namespace would see nothing useful.
+        "user": asked.user,
         "cgroup": asked.cgroup or ("host" if facts.cgroup_version == 1 else "private"),
     }
     result = []
@@ -221,11 +234,16 @@ def _device(device: Device) -> dict[str, Any]:
     }
 
 
+def _mapping(ids: IdRange) -> dict[str, int]:
+    return {"containerID": ids.inside, "hostID": ids.outside, "size": ids.count}
+
+
 def _sysctls(launch: Launch) -> dict[str, str]:
     sysctls = {}
     if launch.namespaces.network in ("private", "none"):
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
-        sysctls["net.ipv4.ping_group_range"] = "0 2147483647"
-    if launch.domainname and launch.namespaces.uts == "private":
+        groups = launch.ids.groups[0].count if launch.ids else _GROUPS
+        sysctls["net.ipv4.ping_group_range"] = f"0 {groups - 1}"
+    if launch.domainname and launch.namespaces.uts == "private" and launch.ids is None:
         sysctls["kernel.domainname"] = launch.domainname
     return sysctls | launch.sysctls

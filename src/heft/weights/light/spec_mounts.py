@@ -25,17 +25,17 @@ _SLAVE = ("slave", "rslave")
 _TMPFS_DEFAULTS = (("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"))
 
 
-def mounts(launch: Launch, *, init: str, shm: str) -> list[dict[str, Any]]:
+def mounts(launch: Launch, *, init: str, shm: str, dev: str = "") -> list[dict[str, Any]]:
     """Give all mounts in the order in which to make them.
 
     `init` is the program to show at `INIT_TARGET` (empty: none), `shm` a directory to be /dev/shm
-    (empty: one of its own).
+    (empty: one of its own), `dev` one to be /dev (empty: the runtime makes it).
     """
     asked = [mount_point(point) for point in launch.mounts]
     taken = {mount["destination"].rstrip("/") for mount in asked}
     result = [
         mount
-        for mount in _standard(launch, shm)
+        for mount in _standard(launch, shm, dev)
         if mount["destination"] not in taken
         and not ("/dev" in taken and mount["destination"].startswith("/dev/"))
     ]
@@ -56,11 +56,14 @@ def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]
     return {"destination": target, "type": kind, "source": source, "options": options}
 
 
-def _standard(launch: Launch, shm: str) -> Iterable[dict[str, Any]]:
+def _standard(launch: Launch, shm: str, dev: str) -> Iterable[dict[str, Any]]:
     plain = ("nosuid", "noexec", "nodev")
     access = "rw" if launch.security.privileged else "ro"
     yield _mount("/proc", "proc", "proc", *plain)
-    yield _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k")
+    if dev:
+        yield _mount("/dev", "bind", dev, "rbind", "nosuid", "noexec", "rprivate")
+    else:
+        yield _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k")
     terminal = ("newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
     yield _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *terminal)
     if launch.namespaces.network == "host":
@@ -70,7 +73,12 @@ def _standard(launch: Launch, shm: str) -> Iterable[dict[str, Any]]:
         yield _mount("/sys", "sysfs", "sysfs", *plain, access)
     yield _mount("/sys/fs/cgroup", "cgroup", "cgroup", *plain, "relatime", access)
     # It shows the queues of the IPC namespace, whosever that is.
-    yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
+    if launch.ids is not None and launch.namespaces.ipc == "host":
+        # Only the host's root may mount what is its own; it may not have done so.
+        if os.path.isdir("/dev/mqueue"):
+            yield _mount("/dev/mqueue", "bind", "/dev/mqueue", "bind", *plain)
+    else:
+        yield _mount("/dev/mqueue", "mqueue", "mqueue", *plain)
     if launch.namespaces.ipc == "none":
         return
     if launch.namespaces.ipc == "host" or shm:

@@ -22,7 +22,7 @@ from heft.host.cgroups import Group, Layout
 from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
-from heft.weights.light import assembly, control, host_facts, monitor, runtime, sweeping
+from heft.weights.light import assembly, control, host_facts, monitor, roots, runtime, sweeping
 from heft.weights.light.execution import execute
 from heft.weights.light.failures import start_failed
 from heft.weights.light.filing import Reach
@@ -93,7 +93,7 @@ class LightWeight(Reach):
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's upper, empty."""
-        await self._threads.run(lambda: assembly.provision(launch))
+        await self._threads.run(lambda: roots.provision(launch))
 
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
@@ -121,6 +121,7 @@ class LightWeight(Reach):
                 journal=launch.log.journal,
                 name=launch.name,
                 tag=launch.log.tag or launch.id[:12],
+                null=run.null if launch.ids is not None else None,
             )
             watcher = monitor.start(what)
             reach("light.monitored")

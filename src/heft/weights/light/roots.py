@@ -1,0 +1,106 @@
+"""A machine's root directory: the image's layers and the machine's upper, joined by overlayfs.
+
+Both have on the disk the ids that machines see, whoever these are on the host. For a machine whose
+users are others there, they are joined through ID-mapped mounts (mount_setattr(2), overlayfs of
+Linux 5.19): what is root's on the disk is root's in the machine, and so it is in whatever is made
+of it: `cp`, `commit`, another machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from heft.failures import translated
+from heft.host import mounts
+from heft.host.credentials import files_owned_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from heft.weights.base import Launch
+    from heft.weights.light.record import RunDirectory
+
+OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
+"""The upper holds plain files, whiteouts and opaque directories only, whatever the kernel's
+defaults: `commit` and `diff` read it, and another kernel may mount it."""
+
+
+def provision(launch: Launch) -> None:
+    """Make the upper: `diff`, whose owner and mode are those of the root, and `work`."""
+    upper = launch.root.upper
+    upper.mkdir(parents=True, exist_ok=True)
+    (upper / "work").mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        new = upper / "diff.new"
+        new.mkdir(exist_ok=True)
+        if launch.root.layers:
+            like = launch.root.layers[-1].stat()
+            os.chown(new, like.st_uid, like.st_gid)
+            new.chmod(stat.S_IMODE(like.st_mode))
+        if not (upper / "diff").exists():
+            new.rename(upper / "diff")
+        else:
+            new.rmdir()
+
+
+def mount(launch: Launch, run: RunDirectory) -> None:
+    """Mount the root in the run's directory. Raises `HostError`; what was done stays."""
+    root = launch.root
+    # Overlayfs works in the upper as who mounted it: that must be somebody whom the upper knows.
+    with _seen_by(launch, run, (*root.layers, root.upper)) as (*layers, upper), its_root(launch):
+        mounts.overlay(
+            run.rootfs,
+            layers,
+            upper=upper / "diff",
+            work=upper / "work",
+            options=OVERLAY_OPTIONS,
+        )
+
+
+def its_root(launch: Launch) -> AbstractContextManager[None]:
+    """Let this thread make files as the machine's root would, for a while."""
+    if launch.ids is None:
+        return contextlib.nullcontext()
+    return files_owned_by(*launch.ids.root)
+
+
+@contextlib.contextmanager
+def user_namespace(launch: Launch) -> Iterator[int | None]:
+    """Open the namespace of the machine's users; None where they are the host's."""
+    if launch.ids is None:
+        yield None
+        return
+    with translated(f"open {launch.namespaces.user}"):
+        descriptor = os.open(launch.namespaces.user, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _seen_by(
+    launch: Launch, run: RunDirectory, directories: Sequence[Path]
+) -> Iterator[Sequence[Path]]:
+    """Show directories with the owners that the machine is to see, for as long as they are joined.
+
+    The overlay keeps a view of each of them for itself. What is mounted here is what a killed
+    daemon may leave: it is where `prepared_mounts` clears up.
+    """
+    with user_namespace(launch) as owners:
+        if owners is None:
+            yield directories
+            return
+        shown = [run.mounts / f"root-{number}" for number in range(len(directories))]
+        for source, place in zip(directories, shown, strict=True):
+            place.mkdir(parents=True)
+            mounts.bind(source, place, recursive=False, user_namespace=owners)
+        yield shown
+        for place in shown:
+            mounts.unmount(place)
+            place.rmdir()
