@@ -57,6 +57,7 @@ def daemon(module_daemon: Daemon) -> Iterator[Daemon]:
     assert not (left := leaks.settle(before)), f"left behind: {left}"
     assert list((module_daemon.data / "machines").iterdir()) == []
     assert list((module_daemon.run / "machines").glob("*")) == []
+    assert leaks.loops(module_daemon.data) == []
 
 
 @pytest.fixture(params=PROGRAMS)

@@ -449,10 +449,6 @@ def test_platform_and_pull(client: Client) -> None:
     assert client("run", "--pull", "perhaps", BUSYBOX, "true", check=False).returncode == 125
 
 
-def test_storage_options_are_refused(client: Client) -> None:
-    refused(client, "project quotas", "--storage-opt", "size=1G")
-
-
 def test_log_drivers(client: Client) -> None:
     for driver, options in (("json-file", ("--log-opt", "max-size=1m")), ("local", ())):
         start(client, driver, "--log-driver", driver, *options, script="echo logged; sleep 1000")

@@ -209,7 +209,8 @@ def test_what_needs_the_hosts_users(client: Client, flags: tuple[str, ...], word
     [("--ipc", "host"), ("--uts", "host"), ("--cgroupns", "private"), ("--cgroupns", "host"),
      ("--read-only",), ("--init",), ("--network", "none"), ("--domainname", "example.org"),
      ("--ulimit", "nofile=100:200"), ("--memory", "64m"), ("--workdir", "/made/new"),
-     ("--tmpfs", "/t"), ("--mount", "type=volume,dst=/v"), ("--oom-score-adj", "500")],
+     ("--tmpfs", "/t"), ("--mount", "type=volume,dst=/v"), ("--oom-score-adj", "500"),
+     ("--storage-opt", "size=24m")],
 )  # fmt: skip
 def test_with_other_flags(client: Client, flags: tuple[str, ...]) -> None:
     done = client("run", "--rm", *flags, BUSYBOX, "sh", "-c", SHOW_MAP)

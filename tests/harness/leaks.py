@@ -1,5 +1,6 @@
 """What a host has that a test may leave behind, and how to tell what is new."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -46,6 +47,22 @@ def settle(before: Host) -> dict[str, list[str]]:
     while (news := before.news(look())) and time.monotonic() < deadline:
         time.sleep(0.05)
     return news
+
+
+def loops(directory: Path) -> list[str]:
+    """Give the files under a directory that have loop devices, once these had time to go."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (found := _loops(directory)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _loops(directory: Path) -> list[str]:
+    found = []
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):  # it is just being cleared
+            found.append(entry.read_text().strip())
+    return [name for name in found if name.startswith(f"{directory}/")]
 
 
 def _mounts() -> frozenset[str]:

@@ -211,10 +211,14 @@ def select_processes(
 
 
 def disk_usage(directory: Path) -> int:
-    """Give the bytes of all files under a directory, each hard-linked file once."""
+    """Give the bytes of all files under a directory, each hard-linked file once.
+
+    Files at its top are disks: they are sparse, and count with what they take on the host's.
+    """
     seen: set[tuple[int, int]] = set()
     total = 0
     for path, _, entries in os.walk(directory):
+        is_top = path == os.fspath(directory)
         for entry in entries:
             try:
                 status = os.lstat(os.path.join(path, entry))
@@ -222,5 +226,5 @@ def disk_usage(directory: Path) -> int:
                 continue
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
-                total += status.st_size
+                total += status.st_blocks * 512 if is_top else status.st_size
     return total

@@ -30,11 +30,10 @@ async def begin(parts: Parts, machine: Machine, undo: Undo) -> Machine:
     Raises `NotSupported` or `Conflict` where the host has no ids for it.
     """
     ids = _choose(parts, machine)
-    if ids is None:
-        return machine
-    machine = parts.records.change(machine.id, ids=ids)
+    if ids is not None:
+        machine = parts.records.change(machine.id, ids=ids)
     reach("start.users")
-    if not joined(parts, machine):
+    if ids is not None and not joined(parts, machine):
         pin = parts.settings.layout.user_namespace(machine.id)
         await user_namespaces.make(pin, *ids.lines)
         undo.push("let go of its user namespace", lambda: _remove(pin))

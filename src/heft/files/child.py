@@ -83,8 +83,8 @@ def _work(plan: Plan, look_up: LookUp) -> None:
     if plan.task in (Task.CHANGES, Task.LAYER):
         from heft.files.upper import Upper
 
-        upper = os.path.join(plan.tree.upper, "diff")
-        diff = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        place.settle(plan.tree)
+        diff = place.open_upper(plan.tree)
         changed = Upper(diff, place.open_lower(plan.tree), frozenset(plan.skip))
         if plan.task is Task.LAYER:
             changed.pack(Packer(_OUT))

@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heft.host import mounts, paths, syscalls
+from heft.host import loops, mounts, paths, syscalls
 
 if TYPE_CHECKING:
     from heft.files.plan import Mount, Tree
@@ -38,9 +38,9 @@ def open_tree(tree: Tree) -> int:
     """Give a descriptor of the tree's root. Raises `OSError`, `HeftError`."""
     if tree.descriptor >= 0:
         return tree.descriptor
-    leave_namespace()
+    settle(tree)
     place = Path(tree.upper)
-    diff, work = _through(place / "diff"), _through(place / "work")
+    diff, work = _through(place / tree.changed), _through(place / "work")
     root = _scratch(place)
     layers = [Path(layer) for layer in tree.layers]
     if tree.writable:
@@ -60,9 +60,24 @@ def open_tree(tree: Tree) -> int:
     return opened
 
 
-def open_lower(tree: Tree) -> int:
-    """Give a descriptor of the layers below the upper, as one tree; -1 if there are none."""
+def settle(tree: Tree) -> None:
+    """Get mounts of one's own, and the upper to its path if it has to be mounted."""
     leave_namespace()
+    if tree.disk:
+        # Over the directory that the file is in: it is looked up before.
+        loops.mount(Path(tree.disk), Path(tree.upper), "ext4", tree.disk_options)
+
+
+def open_upper(tree: Tree) -> int:
+    """Give a descriptor of what was changed."""
+    return os.open(os.path.join(tree.upper, tree.changed), _ROOT)
+
+
+def open_lower(tree: Tree) -> int:
+    """Give a descriptor of the layers below the upper, as one tree; -1 if there are none.
+
+    What is at the upper's path is hidden by it.
+    """
     if not tree.layers:
         return -1
     root = _scratch(Path(tree.upper))

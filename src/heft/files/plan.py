@@ -41,7 +41,13 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...] = ()
     """From the lowest up."""
     upper: str = ""
-    """The directory that `diff` and `work` are in."""
+    """The directory that what was changed and `work` are in."""
+    disk: str = ""
+    """The file with the file system that is to be mounted there first; empty: there is none."""
+    disk_options: tuple[str, ...] = ()
+    """Of its mount."""
+    changed: str = "diff"
+    """The name of the directory with what was changed."""
     options: tuple[str, ...] = ()
     """Of the overlay's mount."""
     mounts: tuple[Mount, ...] = ()

@@ -44,10 +44,15 @@ if TYPE_CHECKING:
 DEFAULT_SIZE = 10 << 30
 """Bytes, as Docker's device mapper gave by default."""
 LEAST_SIZE = 32 << 20
+LEAST_NET = 9 << 20
+"""Of a disk whose size is what can be written to it."""
 MOST_SIZE = 16 << 40
 """Bytes: what ext4 can address with blocks of 4 KiB and 32 bits."""
+SMALL = 512 << 20
+"""Bytes below which mke2fs(8) calls a file system small."""
 LABEL = "heft-upper"
 JOURNAL_MIB = 8
+_MIB = 1 << 20
 _SUPERBLOCK_AT = _SUPERBLOCK_SIZE = 1024
 _BLOCK_SIZE = 4096
 _MAGIC = 0xEF53
@@ -87,36 +92,57 @@ class Owner:
 ROOT = Owner()
 
 
-async def make_upper(path: Path, size: int = DEFAULT_SIZE, owner: Owner = ROOT) -> None:
+async def make_upper(
+    path: Path, size: int = DEFAULT_SIZE, owner: Owner = ROOT, *, net: bool = False
+) -> None:
     """Make an empty upper of so many bytes, unless there is one; it appears whole.
 
-    `owner` is what the machine's root directory is to be like. Raises `InvalidArgument` for the
-    size, `NotSupported` without e2fsprogs, `NoSpace`, `HostError`; then nothing is left.
+    `owner` is what the machine's root directory is to be like. `net`: so much can be written to
+    it; the file system's own data come on top. Raises `InvalidArgument` for the size,
+    `NotSupported` without e2fsprogs, `NoSpace`, `HostError`; then nothing is left.
     """
-    if not LEAST_SIZE <= size <= MOST_SIZE:
+    least = LEAST_NET if net else LEAST_SIZE
+    if not least <= size <= MOST_SIZE:
         raise InvalidArgument(
             f"a disk of {size} bytes cannot be made",
-            hint=f"from {LEAST_SIZE >> 20} MiB to {MOST_SIZE >> 40} TiB",
+            hint=f"from {least >> 20} MiB to {MOST_SIZE >> 40} TiB",
         )
     if path.exists():
         return
     new, tree = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.tree")
     try:
-        with translated(f"make {path}"):
-            await asyncio.to_thread(_begin, new, tree, size, owner)
-        done = await run(*command(new, tree), check=False)
-        if done.status:
-            raise _failed(path, done.stderr)
+        total = size + JOURNAL_MIB * _MIB if net else size
+        free = await _make(path, new, tree, total, owner)
+        if net:
+            # What the file system takes of its own hardly depends on the size: now it is known.
+            await _make(path, new, tree, total + size - free, owner)
         with translated(f"make {path}"):
             await asyncio.to_thread(_finish, new, path)
     finally:
         await asyncio.to_thread(_clear, new, tree)
 
 
-def command(path: Path, tree: Path) -> tuple[str, ...]:
-    """Give the command line that makes the file system in a file, with what is in a tree."""
+async def _make(path: Path, new: Path, tree: Path, total: int, owner: Owner) -> int:
+    """Make the file system of a disk that is to be `path`; give the bytes that are free in it."""
+    with translated(f"make {path}"):
+        await asyncio.to_thread(_begin, new, tree, -(-total // _BLOCK_SIZE) * _BLOCK_SIZE, owner)
+    done = await run(*command(new, tree, small=total < SMALL), check=False)
+    if done.status:
+        raise _failed(path, done.stderr)
+    block, _ = await asyncio.to_thread(_superblock, new)
+    blocks, _, free = struct.unpack_from("<III", block, 0x4)
+    # What a mounted one keeps back (Linux, fs/ext4/super.c, `ext4_calculate_resv_clusters`).
+    return int(free - min(blocks // 50, 4096)) * _BLOCK_SIZE
+
+
+def command(path: Path, tree: Path, *, small: bool = False) -> tuple[str, ...]:
+    """Give the command line that makes the file system in a file, with what is in a tree.
+
+    A small one has room for more files than its size would give it.
+    """
+    each = "4096" if small else "16384"
     return (
-        *("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"),
+        *("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-i", each, "-m", "0"),
         *("-G", "128", "-J", f"size={JOURNAL_MIB}", "-e", "remount-ro", "-L", LABEL),
         *("-O", ",".join(_FEATURES), "-E", ",".join(_EXTENDED), "-d", str(tree), str(path)),
     )

@@ -20,7 +20,7 @@ from heft.files.plan import Mount, Plan, Task, Tree
 from heft.files.streaming import Work, missing
 from heft.model.files import Change, ChangeKind, FileStatus
 from heft.model.machine import MountKind
-from heft.weights.light.roots import OVERLAY_OPTIONS
+from heft.weights.light import roots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -163,7 +163,7 @@ def _look(root: int, path: str, name: str) -> FileStatus:
 
 def _work(plan: Plan, launch: Launch) -> Work:
     passed = tuple(each for each in (plan.tree.descriptor, plan.tree.users) if each >= 0)
-    if not (launch.root.upper / "diff").exists():
+    if not roots.exists(launch.root):
         raise NotFound(f"container {launch.id} has no files any more")
     return Work(MODULE, plan, launch.name, descriptors=passed)
 
@@ -173,7 +173,10 @@ def _joined(launch: Launch, mounts: tuple[Mount, ...], *, writable: bool = False
     return Tree(
         layers=tuple(map(str, root.layers)),
         upper=str(root.upper),
-        options=OVERLAY_OPTIONS,
+        disk=str(roots.bounded(root) or ""),
+        disk_options=roots.DISK_OPTIONS,
+        changed=roots.changed(root),
+        options=roots.OVERLAY_OPTIONS,
         mounts=mounts,
         writable=writable,
         read_only=root.read_only,

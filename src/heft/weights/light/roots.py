@@ -4,6 +4,10 @@ Both have on the disk the ids that machines see, whoever these are on the host. 
 users are others there, they are joined through ID-mapped mounts (mount_setattr(2), overlayfs of
 Linux 5.19): what is root's on the disk is root's in the machine, and so it is in whatever is made
 of it: `cp`, `commit`, another machine.
+
+The upper is a directory of the store, `diff` in `upper`. Of a machine that may write so much and no
+more, it is in an ext4 in a sparse file there, that is mounted while somebody uses it; the overlay
+holds it, so that it goes with the machine, whoever else is there by then.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from heft.failures import translated
-from heft.host import mounts
+from heft.guest import disks
+from heft.host import loops, mounts
 from heft.host.credentials import files_owned_by
 
 if TYPE_CHECKING:
@@ -22,16 +27,47 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from heft.weights.base import Launch
+    from heft.weights.base import Launch, Root
     from heft.weights.light.record import RunDirectory
+    from heft.weights.light.threads import Threads
 
 OVERLAY_OPTIONS = ("index=off", "redirect_dir=off", "metacopy=off")
 """The upper holds plain files, whiteouts and opaque directories only, whatever the kernel's
 defaults: `commit` and `diff` read it, and another kernel may mount it."""
+DISK_OPTIONS = ("discard",)
+"""What is deleted in a bounded upper is given back to the host."""
 
 
-def provision(launch: Launch) -> None:
-    """Make the upper: `diff`, whose owner and mode are those of the root, and `work`."""
+async def provision(launch: Launch, threads: Threads) -> None:
+    """Make the upper, whose owner and mode are those of the root, where it is not there."""
+    root = launch.root
+    if (disk := bounded(root)) is None:
+        await threads.run(lambda: _make_directory(launch))
+        return
+    await threads.run(lambda: root.upper.mkdir(parents=True, exist_ok=True))
+    owner = disks.Owner.of(root.layers[-1]) if root.layers else disks.ROOT
+    await disks.make_upper(disk, root.size, owner, net=True)
+
+
+def bounded(root: Root) -> Path | None:
+    """Give the file that a bounded upper is in; None where it is not bounded.
+
+    No guest has ever had it: the host may mount it.
+    """
+    return root.upper / "bounded.ext4" if root.size else None
+
+
+def changed(root: Root) -> str:
+    """Give the name of the directory with what the machine wrote, beside which is `work`."""
+    return "upper" if root.size else "diff"
+
+
+def exists(root: Root) -> bool:
+    """Say whether the machine has its files still."""
+    return (bounded(root) or root.upper / changed(root)).exists()
+
+
+def _make_directory(launch: Launch) -> None:
     upper = launch.root.upper
     upper.mkdir(parents=True, exist_ok=True)
     (upper / "work").mkdir(exist_ok=True)
@@ -51,12 +87,16 @@ def provision(launch: Launch) -> None:
 def mount(launch: Launch, run: RunDirectory) -> None:
     """Mount the root in the run's directory. Raises `HostError`; what was done stays."""
     root = launch.root
-    # Overlayfs works in the upper as who mounted it: that must be somebody whom the upper knows.
-    with _seen_by(launch, run, (*root.layers, root.upper)) as (*layers, upper), its_root(launch):
+    with (
+        _mounted(root, run) as place,
+        _seen_by(launch, run, (*root.layers, place)) as (*layers, upper),
+        # Overlayfs works in the upper as who mounted it: somebody whom the upper must know.
+        its_root(launch),
+    ):
         mounts.overlay(
             run.rootfs,
             layers,
-            upper=upper / "diff",
+            upper=upper / changed(root),
             work=upper / "work",
             options=OVERLAY_OPTIONS,
         )
@@ -81,6 +121,20 @@ def user_namespace(launch: Launch) -> Iterator[int | None]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _mounted(root: Root, run: RunDirectory) -> Iterator[Path]:
+    """Give the upper as a directory, for as long as it is being joined."""
+    if (disk := bounded(root)) is None:
+        yield root.upper
+        return
+    place = run.mounts / "upper"
+    place.mkdir(parents=True)
+    loops.mount(disk, place, "ext4", DISK_OPTIONS)
+    yield place
+    mounts.unmount(place)
+    place.rmdir()
 
 
 @contextlib.contextmanager

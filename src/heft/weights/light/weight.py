@@ -74,7 +74,7 @@ class LightWeight(Reach):
 
     name = "light"
     plug = Plug.NAMESPACE
-    bounds_upper = False
+    bounds_upper = True
     needs_base = False
 
     def __init__(self, settings: LightSettings) -> None:
@@ -93,7 +93,7 @@ class LightWeight(Reach):
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's upper, empty."""
-        await self._threads.run(lambda: roots.provision(launch))
+        await roots.provision(launch, self._threads)
 
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
