@@ -1,0 +1,43 @@
+/* The machine's root, as the agent sees it, and the mounts of every machine. */
+#ifndef MACHINE_H
+#define MACHINE_H
+
+#include "common.h"
+#include "record.h"
+
+/* Where things are in the agent's own root. */
+#define MACHINE "/machine"
+#define BASE_PLACE "/base"
+#define UPPER_PLACE "/upper"
+#define MODULES_PLACE "/kernel-modules"
+#define DEVICES "/devices" /* a /dev that waits for its machine */
+
+/* What SETUP said. */
+struct machine {
+    bool ready;
+    bool init_system, privileged;
+    int upper; /* a descriptor of the upper's file system; -1: none */
+    /* What was made to mount on: no change of the machine's while it is empty. */
+    char **points;
+    size_t point_count;
+};
+extern struct machine machine;
+
+/* Do what can be done before anything is known of the machine. */
+void machine_prepare(void);
+/* SETUP. */
+int machine_setup(struct bytes record, struct failure *failure);
+int machine_set_clock(uint64_t time, struct failure *failure);
+/* FILES: new contents of files that are bound over the root's. */
+int machine_set_files(struct bytes record, struct failure *failure);
+/* Get everything off the disks. */
+void machine_leave(void);
+
+/* In the workload's first process, in namespaces of its own: mount what belongs to these, become
+ * the root. `terminal` is the number of its terminal in /dev/pts; -1: none. */
+int machine_enter(int terminal, struct failure *failure);
+/* In a child of the agent: the same root, without a workload. */
+int machine_enter_idle(struct failure *failure);
+bool machine_is_point(const char *path);
+
+#endif

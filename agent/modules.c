@@ -1,0 +1,35 @@
+#include "modules.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common.h"
+
+static void load(const char *name, const char *parameters)
+{
+    char path[256];
+    snprintf(path, sizeof path, "/modules/%s", name);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0 || (syscall(SYS_finit_module, file, parameters, 0) < 0 && errno != EEXIST))
+        note("module %s: %s", name, reason(errno));
+    if (file >= 0)
+        close(file);
+}
+
+void modules_load(const char *stage)
+{
+    static char list[16384];
+    ssize_t size = read_file("/modules.list", list, sizeof list);
+    char *rest = list;
+    for (char *line; size > 0 && (line = strsep(&rest, "\n")) != NULL;) {
+        char *word = strsep(&line, " ");
+        char *name = line != NULL ? strsep(&line, " ") : NULL;
+        if (name != NULL && strcmp(word, stage) == 0)
+            load(name, line != NULL ? line : "");
+    }
+}

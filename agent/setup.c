@@ -1,0 +1,483 @@
+/* SETUP: what a guest becomes, from entropy and clock to the last file bound over the root. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "device.h"
+#include "machine.h"
+#include "network.h"
+
+enum { SHARE = 1, TMPFS = 2 };
+
+static int root = -1; /* the machine's */
+
+/* What must differ between guests of one template */
+
+static int set_entropy(struct bytes entropy, struct failure *failure)
+{
+    if (entropy.size == 0)
+        return 0;
+    struct rand_pool_info *pool = allocate(sizeof *pool + entropy.size);
+    pool->entropy_count = (int)entropy.size * 8;
+    pool->buf_size = (int)entropy.size;
+    memcpy(pool->buf, entropy.data, entropy.size);
+    int random = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    int done = random < 0 ? -1 : ioctl(random, RNDADDENTROPY, pool);
+    /* Restored guests all have the template's generator: it must not wait for its next turn. */
+    if (done == 0)
+        done = ioctl(random, RNDRESEEDCRNG);
+    if (done < 0)
+        fail_errno(failure, "entropy");
+    close(random);
+    explicit_bzero(pool->buf, entropy.size);
+    free(pool);
+    return done;
+}
+
+int machine_set_clock(uint64_t time, struct failure *failure)
+{
+    struct timespec moment = { .tv_sec = (time_t)(time / 1000000000),
+                               .tv_nsec = (long)(time % 1000000000) };
+    if (time != 0 && clock_settime(CLOCK_REALTIME, &moment) < 0)
+        return fail_errno(failure, "clock");
+    return 0;
+}
+
+static int set_names(struct bytes record, struct failure *failure)
+{
+    struct bytes host = record_find(record, HOSTNAME), domain = record_find(record, DOMAINNAME);
+    if (host.size > 0 && sethostname((const char *)host.data, host.size) < 0)
+        return fail_errno(failure, "hostname");
+    if (domain.size > 0 && setdomainname((const char *)domain.data, domain.size) < 0)
+        return fail_errno(failure, "domain name");
+    return 0;
+}
+
+/* Disks and root */
+
+static int mount_disk(struct bytes disk, struct failure *failure)
+{
+    const char *role = record_text(disk, ROLE), *selector = record_text(disk, SELECTOR);
+    const char *type = record_text(disk, TYPE);
+    const char *place = NULL;
+    char source[PATH_MAX];
+    if (role == NULL || selector == NULL || type == NULL)
+        return fail(failure, INVALID, "a disk's fields");
+    if (strcmp(role, "base") == 0)
+        place = BASE_PLACE;
+    else if (strcmp(role, "upper") == 0)
+        place = UPPER_PLACE;
+    else if (strcmp(role, "modules") == 0)
+        place = MODULES_PLACE;
+    else
+        return fail(failure, UNSUPPORTED, "a disk for %s", role);
+    bool bound = strcmp(type, "bind") == 0;
+    unsigned long flags = record_number(disk, READ_ONLY) ? MS_RDONLY : MS_NOATIME;
+    if (!bound && device_of_disk(selector, source, sizeof source, failure) < 0)
+        return -1;
+    if (mkdir(place, 0755) < 0 || mount(bound ? selector : source, place, bound ? NULL : type,
+                                        bound ? MS_BIND : flags, NULL) < 0)
+        return fail_errno(failure, "disk %s (%s, %s)", role, selector, type);
+    if (place[1] == 'u')
+        machine.upper = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return 0;
+}
+
+static int join_root(struct bytes record, struct failure *failure)
+{
+    struct field field;
+    while (record_next(&record, &field))
+        if (field.tag == DISK && mount_disk(field.value, failure) < 0)
+            return -1;
+    bool base = access(BASE_PLACE, F_OK) == 0, upper = machine.upper >= 0;
+    if (!upper)
+        return fail(failure, INVALID, "no disk for the upper");
+    if (base && mkdirat(machine.upper, "upper", 0755) < 0 && errno != EEXIST)
+        return fail_errno(failure, "the upper's directory");
+    if (base && mkdirat(machine.upper, "work", 0700) < 0 && errno != EEXIST)
+        return fail_errno(failure, "the upper's work directory");
+    /* Without redirects and copies of metadata alone, an upper can be read by itself. */
+    int joined = base ? mount("overlay", MACHINE, "overlay", 0,
+                              "lowerdir=" BASE_PLACE ",upperdir=" UPPER_PLACE "/upper,workdir="
+                              UPPER_PLACE "/work,index=off,metacopy=off,redirect_dir=off")
+                      : mount(UPPER_PLACE, MACHINE, NULL, MS_BIND, NULL);
+    if (joined < 0)
+        return fail_errno(failure, "root");
+    root = open(MACHINE, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return root < 0 ? fail_errno(failure, "root") : 0;
+}
+
+/* Places in the root */
+
+static void remember_point(const char *path)
+{
+    machine.points =
+        realloc(machine.points, (machine.point_count + 1) * sizeof *machine.points);
+    char *kept = strdup(path);
+    if (machine.points == NULL || kept == NULL)
+        panic("no memory");
+    machine.points[machine.point_count++] = kept;
+}
+
+bool machine_is_point(const char *path)
+{
+    for (size_t at = 0; at < machine.point_count; at++)
+        if (strcmp(machine.points[at], path) == 0)
+            return true;
+    return false;
+}
+
+/* Give a descriptor of what is at a path, made if it is not there. */
+static int make_point(const char *path, bool directory, struct failure *failure)
+{
+    remember_point(path);
+    if (directory) {
+        int found = make_directories(root, path);
+        return found < 0 ? fail_errno(failure, "%s", path) : found;
+    }
+    int found = open_in(root, path, O_PATH);
+    if (found >= 0)
+        return found;
+    const char *slash = strrchr(path, '/');
+    char *above = slash != NULL ? strndup(path, (size_t)(slash - path)) : strdup("");
+    int parent = make_directories(root, above);
+    free(above);
+    int made = parent < 0 ? -1 : openat(parent, slash != NULL ? slash + 1 : path,
+                                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (made >= 0)
+        close(made);
+    if (parent >= 0)
+        close(parent);
+    found = open_in(root, path, O_PATH);
+    return found < 0 ? fail_errno(failure, "%s", path) : found;
+}
+
+static const char *by_descriptor(int fd)
+{
+    static char path[2][64];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "/proc/self/fd/%d", fd);
+    return path[turn];
+}
+
+/* Make a bound mount read-only; a descriptor of the place below it would name what it hides. */
+static int restrict_mount(const char *target, struct failure *failure)
+{
+    int shown = open_in(root, target, O_PATH);
+    int done = shown < 0 ? -1 : mount(NULL, by_descriptor(shown), NULL,
+                                      MS_BIND | MS_REMOUNT | MS_RDONLY, NULL);
+    if (done < 0)
+        fail_errno(failure, "%s, read-only", target);
+    if (shown >= 0)
+        close(shown);
+    return done;
+}
+
+static int bind(const char *source, const char *target, bool directory, bool read_only,
+                struct failure *failure)
+{
+    int point = make_point(target, directory, failure);
+    if (point < 0)
+        return -1;
+    int done = mount(source, by_descriptor(point), NULL, MS_BIND | MS_REC, NULL);
+    if (done < 0)
+        fail_errno(failure, "%s", target);
+    close(point);
+    return done < 0 || !read_only ? done : restrict_mount(target, failure);
+}
+
+static int move(const char *source, const char *target, struct failure *failure)
+{
+    int point = make_point(target, true, failure);
+    if (point < 0)
+        return -1;
+    int done = mount(source, by_descriptor(point), NULL, MS_MOVE, NULL);
+    if (done < 0)
+        fail_errno(failure, "%s", target);
+    close(point);
+    return done;
+}
+
+/* Generated files */
+
+/* Where the agent keeps the file that is bound over a path: its name without slashes. */
+static void file_place(const char *target, char place[static PATH_MAX])
+{
+    snprintf(place, PATH_MAX, "/files/%s", target);
+    for (char *at = place + strlen("/files/"); *at != 0; at++)
+        if (*at == '/')
+            *at = '%';
+}
+
+static int write_content(const char *place, struct bytes file, struct failure *failure)
+{
+    struct bytes content = record_find(file, CONTENT);
+    uint64_t mode = record_number(file, MODE);
+    int fd = open(place, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    /* In place: what is bound somewhere stays the same file. */
+    bool done = fd >= 0 && write_all(fd, content.data, content.size)
+                && ftruncate(fd, (off_t)content.size) == 0
+                && (mode == 0 || fchmod(fd, (mode_t)mode & 07777) == 0);
+    if (!done)
+        fail_errno(failure, "a generated file");
+    if (fd >= 0)
+        close(fd);
+    return done ? 0 : -1;
+}
+
+static int place_file(struct bytes file, struct failure *failure)
+{
+    char *target = record_text(file, TARGET), place[PATH_MAX];
+    if (target == NULL || target[0] != '/')
+        return fail(failure, INVALID, "the target of a generated file");
+    file_place(target, place);
+    int done = write_content(place, file, failure);
+    if (done == 0)
+        done = bind(place, target, false, record_number(file, READ_ONLY), failure);
+    free(target);
+    return done;
+}
+
+int machine_set_files(struct bytes record, struct failure *failure)
+{
+    struct field field;
+    while (record_next(&record, &field)) {
+        if (field.tag != FILE_)
+            continue;
+        char *target = record_text(field.value, TARGET), place[PATH_MAX];
+        file_place(target != NULL ? target : "", place);
+        free(target);
+        if (access(place, F_OK) < 0)
+            return fail(failure, NOT_FOUND, "no such generated file");
+        if (write_content(place, field.value, failure) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Mounts */
+
+/* Split off the mount options that are flags. */
+static unsigned long take_flags(char *options)
+{
+    static const struct {
+        const char *name;
+        unsigned long set, clear;
+    } known[] = {
+        { "ro", MS_RDONLY, 0 },       { "rw", 0, MS_RDONLY },     { "nosuid", MS_NOSUID, 0 },
+        { "suid", 0, MS_NOSUID },     { "nodev", MS_NODEV, 0 },   { "dev", 0, MS_NODEV },
+        { "noexec", MS_NOEXEC, 0 },   { "exec", 0, MS_NOEXEC },   { "noatime", MS_NOATIME, 0 },
+        { "relatime", MS_RELATIME, 0 },
+    };
+    unsigned long flags = 0;
+    char *kept = options, *rest;
+    for (char *option = strtok_r(options, ",", &rest); option; option = strtok_r(NULL, ",", &rest)) {
+        size_t at = 0, count = sizeof known / sizeof *known, length = strlen(option);
+        while (at < count && strcmp(option, known[at].name) != 0)
+            at++;
+        if (at < count) {
+            flags = (flags | known[at].set) & ~known[at].clear;
+            continue;
+        }
+        memmove(kept, option, length);
+        kept += length;
+        *kept++ = ',';
+    }
+    if (kept > options)
+        kept--;
+    *kept = 0;
+    return flags;
+}
+
+static int mount_tmpfs(struct bytes asked, const char *target, struct failure *failure)
+{
+    char *options = record_text(asked, OPTIONS);
+    int point = options != NULL ? make_point(target, true, failure) : -1;
+    if (options == NULL)
+        fail(failure, INVALID, "the options of %s", target);
+    if (point < 0)
+        return -1;
+    unsigned long flags = take_flags(options);
+    if (record_number(asked, READ_ONLY))
+        flags |= MS_RDONLY;
+    int done = mount("tmpfs", by_descriptor(point), "tmpfs", flags, options);
+    if (done < 0)
+        fail_errno(failure, "%s", target);
+    close(point);
+    free(options);
+    return done;
+}
+
+/* A share can be mounted once: further mounts of it are bound from there. */
+static int open_share(const char *tag, const char *further, struct failure *failure)
+{
+    char place[PATH_MAX], options[1024];
+    snprintf(place, sizeof place, "/shares/%s", tag);
+    if (tag[0] == 0 || strchr(tag, '/') != NULL)
+        return fail(failure, INVALID, "the tag of a share");
+    if (mkdir(place, 0755) == 0) {
+        snprintf(options, sizeof options, "trans=virtio,version=9p2000.L%s%s",
+                 further[0] != 0 ? "," : "", further);
+        if (mount(tag, place, "9p", MS_NOATIME, options) < 0) {
+            fail_errno(failure, "share %s", tag);
+            rmdir(place);
+            return -1;
+        }
+    }
+    int opened = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return opened < 0 ? fail_errno(failure, "share %s", tag) : opened;
+}
+
+static int mount_share(struct bytes asked, const char *target, struct failure *failure)
+{
+    const char *tag = record_text(asked, TAG), *below = record_text(asked, SUBPATH);
+    const char *options = record_text(asked, OPTIONS);
+    struct stat status;
+    if (tag == NULL || below == NULL || options == NULL)
+        return fail(failure, INVALID, "the share at %s", target);
+    int share = open_share(tag, options, failure);
+    if (share < 0)
+        return -1;
+    int source = open_in(share, below, O_PATH);
+    int done = source < 0 || fstat(source, &status) < 0 ? -1 : 0;
+    if (done < 0) {
+        fail_errno(failure, "share %s: %s", tag, below);
+    } else {
+        char path[64];
+        snprintf(path, sizeof path, "%s", by_descriptor(source));
+        done = bind(path, target, S_ISDIR(status.st_mode), record_number(asked, READ_ONLY),
+                    failure);
+    }
+    if (source >= 0)
+        close(source);
+    close(share);
+    return done;
+}
+
+static int place_mount(struct bytes asked, struct failure *failure)
+{
+    char *target = record_text(asked, TARGET);
+    if (target == NULL || target[0] != '/')
+        return fail(failure, INVALID, "the target of a mount");
+    uint64_t kind = record_number(asked, KIND);
+    int done = kind == SHARE   ? mount_share(asked, target, failure)
+               : kind == TMPFS ? mount_tmpfs(asked, target, failure)
+                               : fail(failure, UNSUPPORTED, "a mount of this kind");
+    free(target);
+    return done;
+}
+
+/* What every machine has */
+
+static int place_devices(struct bytes record, struct failure *failure)
+{
+    char size[64] = "mode=1777";
+    uint64_t shared = record_number(record, SHM_SIZE);
+    if (shared != 0)
+        snprintf(size, sizeof size, "mode=1777,size=%llu", (unsigned long long)shared);
+    if (machine.init_system || machine.privileged) {
+        /* All there is of devices; what belongs to the machine is moved into it. */
+        int point = make_point("/dev", true, failure);
+        if (point < 0 || mount("devtmpfs", by_descriptor(point), "devtmpfs", MS_NOSUID, NULL) < 0)
+            return point < 0 ? -1 : fail_errno(failure, "/dev");
+        close(point);
+        static const char *const below[] = { "/pts", "/shm", "/mqueue" };
+        for (size_t at = 0; at < sizeof below / sizeof *below; at++) {
+            char source[64], target[64];
+            snprintf(source, sizeof source, DEVICES "%s", below[at]);
+            snprintf(target, sizeof target, "/dev%s", below[at]);
+            if (move(source, target, failure) < 0)
+                return -1;
+        }
+    } else if (move(DEVICES, "/dev", failure) < 0) {
+        return -1;
+    }
+    if (shared != 0 && mount(NULL, MACHINE "/dev/shm", NULL,
+                             MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, size) < 0)
+        return fail_errno(failure, "/dev/shm");
+    return 0;
+}
+
+static int place_standard(struct bytes record, struct failure *failure)
+{
+    bool open = machine.init_system || machine.privileged;
+    int proc = make_point("/proc", true, failure), sys = make_point("/sys", true, failure);
+    unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (open ? 0 : MS_RDONLY);
+    if (proc < 0 || sys < 0)
+        return -1;
+    if (mount("sysfs", by_descriptor(sys), "sysfs", flags, NULL) < 0)
+        return fail_errno(failure, "/sys");
+    close(proc);
+    close(sys);
+    return place_devices(record, failure);
+}
+
+static int set_sysctl(struct bytes value, struct failure *failure)
+{
+    char *name = bytes_text(value), path[PATH_MAX];
+    char *equals = name != NULL ? strchr(name, '=') : NULL;
+    if (equals == NULL || strstr(name, "..") != NULL)
+        return fail(failure, INVALID, "a sysctl without a value");
+    *equals = 0;
+    snprintf(path, sizeof path, "/proc/sys/%s", name);
+    for (char *at = path; *at != 0; at++)
+        if (*at == '.')
+            *at = '/';
+    int done = write_file(path, equals + 1) ? 0 : fail_errno(failure, "sysctl %s", name);
+    free(name);
+    return done;
+}
+
+/* Read-only for all: mounts in it stay as they are. */
+static int seal_root(struct failure *failure)
+{
+    if (mount(NULL, MACHINE, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0)
+        return fail_errno(failure, "read-only root");
+    return 0;
+}
+
+/* What comes more than once, or before other things, in the order in which it is given. */
+static int each(struct bytes record, enum tag tag,
+                int (*work)(struct bytes value, struct failure *failure), struct failure *failure)
+{
+    struct field field;
+    while (record_next(&record, &field))
+        if (field.tag == tag && work(field.value, failure) < 0)
+            return -1;
+    return 0;
+}
+
+int machine_setup(struct bytes record, struct failure *failure)
+{
+    static bool begun;
+    if (machine.ready)
+        return 0;
+    if (begun)
+        return fail(failure, FAILED, "SETUP has failed before: start another guest");
+    begun = true;
+    machine.init_system = record_number(record, INIT_SYSTEM);
+    machine.privileged = record_number(record, PRIVILEGED);
+    uint64_t pids = record_number(record, PIDS_LIMIT);
+    if (set_entropy(record_find(record, ENTROPY), failure) < 0
+        || machine_set_clock(record_number(record, CLOCK), failure) < 0
+        || set_names(record, failure) < 0 || join_root(record, failure) < 0
+        || place_standard(record, failure) < 0 || each(record, MOUNT, place_mount, failure) < 0
+        || each(record, FILE_, place_file, failure) < 0
+        || network_setup(record, failure) < 0 || each(record, SYSCTL, set_sysctl, failure) < 0
+        || (pids != 0 && cgroup_limit_pids(pids, failure) < 0)
+        || (record_number(record, READ_ONLY_ROOT) && seal_root(failure) < 0))
+        return -1;
+    machine.ready = true;
+    return 0;
+}
