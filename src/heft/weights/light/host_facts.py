@@ -13,21 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heft.model.capabilities import ALL
+
 if TYPE_CHECKING:
     from heft.host.cgroups import Layout
-
-CAPABILITIES = (
-    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID"),
-    *("CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE"),
-    *("CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW"),
-    *("CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT"),
-    *("CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE"),
-    *("CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE"),
-    *("CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE"),
-    *("CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ"),
-    *("CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"),
-)
-"""By number, as in linux/capability.h."""
 
 RESOURCES = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
@@ -77,7 +66,7 @@ def gather(layout: Layout) -> HostFacts:
 def _bounding(status: str) -> frozenset[str]:
     line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
     bits = int(line.split()[1], 16)
-    return frozenset(name for number, name in enumerate(CAPABILITIES) if bits >> number & 1)
+    return frozenset(name for number, name in enumerate(ALL) if bits >> number & 1)
 
 
 def _has_file(layout: Layout, controller: str, v1: str, v2: str) -> bool:

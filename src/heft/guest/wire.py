@@ -1,0 +1,181 @@
+"""A byte stream to a guest, over descriptors: a socket, or a pair of pipes or terminals.
+
+Nothing here waits or blocks. What comes is handed on at once; what is to be sent is queued, and
+goes out together at the end of the loop's turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from heft.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+READ = 1 << 18
+"""Bytes that are taken at once."""
+ROOM = 1 << 19
+"""Bytes that may be queued before whoever has much to send waits."""
+MOST_QUEUED = 1 << 23
+"""Bytes that may be queued at all: a guest that takes none of so much takes nothing any more."""
+_BUFFERS = 64
+
+Connection = socket.socket | tuple[int, int]
+"""A socket, or a descriptor to read from and one to write to; the wire's own from then on."""
+
+
+class Wire:
+    """One connection. `received` gets what comes; `lost` is told, once, why there is no more."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        received: Callable[[bytes], None],
+        drained: Callable[[], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        if isinstance(connection, socket.socket):
+            self._reading = self._writing = connection.detach()
+        else:
+            self._reading, self._writing = connection
+        for descriptor in {self._reading, self._writing}:
+            os.set_blocking(descriptor, False)
+        self._received = received
+        self._drained = drained
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[bytes | memoryview] = deque()
+        self._queued = 0
+        self._flushing = False
+        self._open = True
+        self._paused = False
+        self._loop.add_reader(self._reading, self._readable)
+
+    # Receiving
+
+    def pause(self) -> None:
+        """Take nothing for a while."""
+        if self._open and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._reading)
+
+    def resume(self) -> None:
+        """Take what comes again."""
+        if self._open and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._reading, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._reading, READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+            return
+        if data:
+            self._received(data)
+        else:
+            self._fail("the other end is closed")
+
+    # Sending
+
+    def send(self, *parts: bytes | memoryview) -> None:
+        """Queue what is to be sent; dropped where the connection is lost."""
+        if not self._open:
+            return
+        self._queue.extend(parts)
+        self._queued += sum(map(len, parts))
+        if self._queued > MOST_QUEUED:
+            self._fail("it does not take what it is sent")
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether who has much to send should wait; `drained` is called then."""
+        return self._queued > ROOM
+
+    def _flush(self) -> None:
+        while self._queue and self._open:
+            buffers = [self._queue[at] for at in range(min(len(self._queue), _BUFFERS))]
+            try:
+                written = os.writev(self._writing, buffers)
+            except BlockingIOError:
+                self._loop.add_writer(self._writing, self._writable)
+                return
+            except OSError as error:
+                self._fail(error.strerror or str(error))
+                return
+            self._drop(written)
+        self._flushing = False
+
+    def _drop(self, written: int) -> None:
+        full = self.is_full
+        self._queued -= written
+        while written:
+            first = self._queue.popleft()
+            if len(first) > written:
+                self._queue.appendleft(memoryview(first)[written:])
+                break
+            written -= len(first)
+        while self._queue and not self._queue[0]:
+            self._queue.popleft()
+        if full and not self.is_full:
+            self._drained()
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._writing)
+        self._flush()
+
+    # The end
+
+    def _fail(self, why: str) -> None:
+        if self._open:
+            self.close()
+            self._lost(why)
+
+    def close(self) -> None:
+        """Close it; harmless when repeated. Nothing is handed on or told any more."""
+        if not self._open:
+            return
+        self._open = False
+        with contextlib.suppress(OSError):
+            os.writev(self._writing, [*self._queue][:_BUFFERS])  # last words, if there is room
+        self._loop.remove_reader(self._reading)
+        self._loop.remove_writer(self._writing)
+        for descriptor in {self._reading, self._writing}:
+            os.close(descriptor)
+        self._queue.clear()
+        self._queued = 0
+
+
+def unix_connector(path: str) -> Callable[[], Awaitable[socket.socket]]:
+    """Give what connects to a Unix socket. It raises `HostError` where nobody listens."""
+
+    async def connect() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            directory, _, name = path.rpartition("/")
+            # By a descriptor, as the name of a socket must be shorter than 108 bytes (unix(7)).
+            handle = os.open(directory or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                sock.connect(f"/proc/self/fd/{handle}/{name}")
+            finally:
+                os.close(handle)
+        except OSError as error:
+            sock.close()
+            raise HostError(f"cannot reach the guest at {path}: {error.strerror}") from error
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    return connect
