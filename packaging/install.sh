@@ -34,6 +34,9 @@ for command in heft heftd; do
     ln -sfn "$prefix/bin/$command" "$commands/$command"
 done
 
+make -s -C "$sources/agent" OUT="$copy/programs"
+install -D -t "$prefix/libexec" "$copy/programs/heft-agent" "$copy/programs/heft-tsc"
+
 if [ -x "$(command -v systemd-sysusers)" ]; then
     mkdir -p "$sysusers"
     install -m 644 "$packaging/heft.sysusers" "$sysusers/heft.conf"

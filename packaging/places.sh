@@ -67,7 +67,7 @@ fingerprint() (
         /usr/bin/python3 --version
         find src/heft -name __pycache__ -prune -o -type f -print | LC_ALL=C sort | tr '\n' '\0' |
             xargs -0 sha256sum
-        sha256sum pyproject.toml packaging/constraints.txt packaging/install.sh packaging/places.sh
+        sha256sum agent/* pyproject.toml packaging/constraints.txt packaging/install.sh packaging/places.sh
     } | sha256sum | cut -d' ' -f1
 )
 

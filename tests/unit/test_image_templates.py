@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from heft.errors import InvalidArgument, NotFound, NotSupported
-from heft.images.templates import debian, elf, registry, sources
+from heft.host import apt_sources, elf
+from heft.host.apt_sources import Source
+from heft.images.templates import debian, registry
 from heft.images.templates.base import choose
-from heft.images.templates.sources import Source
 
 DEB822 = """\
 Types: deb deb-src
@@ -44,7 +45,7 @@ KEY = ("signed-by", "/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def test_paragraphs() -> None:
-    found = list(sources.deb822(DEB822))
+    found = list(apt_sources.deb822(DEB822))
     assert [(each.uri, each.suite) for each in found] == [
         ("http://deb.debian.org/debian", "bookworm"),
         ("http://deb.debian.org/debian", "bookworm-updates"),
@@ -66,7 +67,7 @@ def test_lines() -> None:
         "deb [arch=amd64 signed-by=/k.gpg pdiffs=no] http://b.example/ bookworm-security main\n"
         "nonsense\n"
     )
-    first, second = sources.one_line(text)
+    first, second = apt_sources.one_line(text)
     assert first.line() == "deb http://a.example/debian bookworm main contrib"
     assert second.line() == (
         "deb [signed-by=/k.gpg arch=amd64] http://b.example/ bookworm-security main"
@@ -74,13 +75,13 @@ def test_lines() -> None:
 
 
 def test_of_a_host(tmp_path: Path) -> None:
-    assert sources.of_host(tmp_path) == ()
+    assert apt_sources.of_host(tmp_path) == ()
     (tmp_path / "sources.list").write_text("deb http://a.example x main\n")
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list.d/b.list").write_text("deb http://a.example x main\n")
     (tmp_path / "sources.list.d/c.sources").write_text(DEB822)
     (tmp_path / "sources.list.d/d.disabled").write_text("deb http://d.example x main\n")
-    found = sources.of_host(tmp_path)
+    found = apt_sources.of_host(tmp_path)
     assert len(found) == 6
     assert found[0].uri == "http://a.example"
 
@@ -96,12 +97,12 @@ def test_for_a_release() -> None:
     ]
 
     def suites(release: str) -> list[str]:
-        return [each.suite for each in sources.for_release(known, "bookworm", release)]
+        return [each.suite for each in apt_sources.for_release(known, "bookworm", release)]
 
     assert suites("bookworm") == ["bookworm", "bookworm-updates", "bookworm-security"]
     assert suites("trixie") == ["trixie", "trixie-updates", "trixie-security"]
     assert suites("sid") == ["sid"]
-    assert sources.for_release(known, "jammy", "bookworm") == ()
+    assert apt_sources.for_release(known, "jammy", "bookworm") == ()
 
 
 def test_options() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotSupported
+from heft.host import elf
 from heft.host.processes import run
 from heft.images import configs
-from heft.images.templates import elf
 from heft.images.templates.base import Built, Option
 
 if TYPE_CHECKING:

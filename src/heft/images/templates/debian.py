@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument, NotSupported
-from heft.images.templates import sources
+from heft.host import apt_sources
 from heft.images.templates.base import Built, Option
 from heft.images.templates.tool import tar_of
 
@@ -123,7 +123,9 @@ def _archives(choices: Choices, host: dict[str, str], release: str) -> str:
             f"this host is {host.get('ID', 'unknown')}, and has no archives of Debian",
             hint="name one with --mirror, and a release",
         )
-    found = sources.for_release(sources.of_host(APT), host.get("VERSION_CODENAME", ""), release)
+    found = apt_sources.for_release(
+        apt_sources.of_host(APT), host.get("VERSION_CODENAME", ""), release
+    )
     if not found:
         raise NotSupported(
             f"the apt sources of this host have no archive of {host.get('PRETTY_NAME', 'Debian')}",

@@ -49,3 +49,34 @@ def _program_headers(content: bytes, order: str, *, wide: bool) -> tuple[int, in
     (offset,) = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", content, 32 if wide else 28)
     size, count = struct.unpack_from(f"{order}HH", content, 54 if wide else 42)
     return offset, size, count
+
+
+def section(content: bytes, wanted: bytes) -> bytes | None:
+    """Give the bytes of the first section of this name; None if there is none.
+
+    Raises `ValueError` for what is not an ELF file, or a damaged one.
+    """
+    if content[:4] != b"\x7fELF":
+        raise ValueError("not an ELF file")
+    try:
+        order = "<" if content[5] == 1 else ">"
+        wide = content[4] == 2
+        (table,) = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", content, 40 if wide else 32)
+        size, count, names = struct.unpack_from(f"{order}HHH", content, 58 if wide else 46)
+        form = f"{order}II{'QQQQ' if wide else 'IIII'}"
+        headers = [struct.unpack_from(form, content, table + i * size) for i in range(count)]
+        name_table = _bytes_of(content, headers[names])
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"a damaged ELF file: {error}") from error
+    for header in headers:
+        if name_table[header[0] :].partition(b"\0")[0] == wanted:
+            return _bytes_of(content, header)
+    return None
+
+
+def _bytes_of(content: bytes, header: tuple[int, ...]) -> bytes:
+    """Give what a section header (name, type, flags, address, offset, size) stands for."""
+    found = content[header[4] : header[4] + header[5]]
+    if len(found) != header[5]:
+        raise ValueError("a damaged ELF file: a section lies outside of it")
+    return found

@@ -1,0 +1,52 @@
+"""The initial file system of a guest: the agent, and the modules it has to load. Pure.
+
+`/init` is the agent, `/modules` holds the modules, `/modules.list` says in which order they are
+loaded: lines `early NAME.ko` and `transport NAME.ko` (docs/agent-protocol.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heft.guest import cpio, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+EARLY = (
+    *("virtio_ring", "virtio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng"),
+    *(
+        "virtio_balloon",
+        "9pnet",
+        "9pnet_virtio",
+        "9p",
+        "crc32c_generic",
+        "erofs",
+        "overlay",
+        "ext4",
+    ),
+)
+"""What a guest needs besides the way to its devices; what these need comes with them."""
+TRANSPORT = ("virtio_pci", "virtio_mmio")
+_CONSOLE = (5, 1)
+"""Major and minor number of /dev/console (the kernel's admin-guide/devices.txt)."""
+
+
+def build(
+    agent: bytes, find: Callable[[str], modules.Module | None], builtin: Collection[str]
+) -> bytes:
+    """Give the archive. Raises `MissingModule` or `ValueError` for modules that do not fit."""
+    early = modules.in_order(EARLY, find, builtin)
+    known = {module.name for module in early}
+    late = modules.in_order(TRANSPORT, find, {*builtin, *known})
+    lines = [f"early {module.name}.ko\n" for module in early]
+    lines += [f"transport {module.name}.ko\n" for module in late]
+    return cpio.archive(
+        [
+            cpio.file("init", agent, 0o755),
+            *(cpio.directory(name) for name in ("dev", "modules", "proc", "sys")),
+            cpio.character_device("dev/console", *_CONSOLE),
+            *(cpio.file(f"modules/{each.name}.ko", each.content) for each in (*early, *late)),
+            cpio.file("modules.list", "".join(lines).encode()),
+        ]
+    )

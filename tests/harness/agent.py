@@ -1,0 +1,22 @@
+"""The guest agent of these sources, built once a state of theirs."""
+
+import functools
+import hashlib
+import subprocess
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[2] / "agent"
+BUILDS = Path(__file__).parents[2] / ".build"
+
+
+@functools.cache
+def built() -> Path:
+    """Give the directory with the programs `heft-agent` and `heft-tsc`."""
+    files = sorted(path for path in SOURCES.iterdir() if path.is_file())
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    directory = BUILDS / f"agent-{state}"
+    if not (directory / "heft-tsc").exists():
+        command = ["make", "-s", "-C", SOURCES, f"OUT={directory}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return directory
