@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tlscert", type=Path, help="the server's certificate")
     add("--tlskey", type=Path, help="the server's key")
     add("--cgroup-parent", default="/heft", help="where machines' cgroups are (%(default)s)")
+    add("--agent", type=Path, help="the agent of guests (PREFIX/libexec/heft-agent)")
     add("--bridge", default=network.bridge, help="the default network's bridge (%(default)s)")
     add("--subnet", default=network.subnet, help="the default network's subnet (%(default)s)")
     add("--table", default=network.table, help="the nftables table (%(default)s)")
@@ -71,6 +72,7 @@ def engine_settings(arguments: argparse.Namespace) -> Settings:
         cgroup_parent=arguments.cgroup_parent,
         default_weight=arguments.default_weight,
         runtime=arguments.runtime,
+        **({"agent": arguments.agent} if arguments.agent else {}),
         remap=Remap.read(arguments.userns_remap),
         network=NetworkSettings(
             bridge=arguments.bridge,

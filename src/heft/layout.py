@@ -69,6 +69,21 @@ class Layout:
         """Pin the machine's user namespace here while it runs."""
         return self.user_namespaces / machine_id
 
+    @property
+    def kits(self) -> Path:
+        """Kernels, and what guests start with."""
+        return self.data / "kits"
+
+    @property
+    def templates(self) -> Path:
+        """Guests that others are restored from."""
+        return self.data / "templates"
+
+    @property
+    def runs(self) -> Path:
+        """One directory a machine that runs."""
+        return self.run / "machines"
+
     def running(self, machine_id: str) -> Path:
         """Keep here what belongs to one run of the machine: root mount, sockets, pid files."""
-        return self.run / "machines" / machine_id
+        return self.runs / machine_id

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from heft.guest.kits import Kits
+from heft.images.bases import write_base
 from heft.model.machine import Stream
 from heft.weights.base import (
     Exit,
@@ -23,7 +25,9 @@ from heft.weights.base import (
     Security,
     Session,
 )
+from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
+from tests.harness import agent, kit
 from tests.harness.isolation import CGROUP_PARENT
 
 APPLETS = (
@@ -64,6 +68,22 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     return low, high
 
 
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, layers: tuple[Path, ...]) -> Path:
+    """Give the same layers as one file."""
+    place = tmp_path_factory.mktemp("base")
+    (place / "view").mkdir()
+    chain = "sha256:" + "0" * 64
+    asyncio.run(write_base(place / "base", place / "view", chain, layers, lambda _: None))
+    return place / "base"
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give where the templates of all tests are: one is made, by the first."""
+    return tmp_path_factory.mktemp("templates")
+
+
 @dataclass
 class Bench:
     """A weight under test, and the machines that were made with it."""
@@ -71,14 +91,19 @@ class Bench:
     name: str
     place: Path
     layers: tuple[Path, ...]
+    base: Path
+    templates: Path
     weight: Any = None
     made: list[Launch] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
 
     def another(self) -> Any:
         """Give a weight as a daemon that was started anew would have it."""
-        settings = LightSettings(run=self.place / "run", cgroup_parent=CGROUP_PARENT)
-        weight = LightWeight(settings)
+        runs = self.place / "run"
+        weight: Any = LightWeight(LightSettings(run=runs, cgroup_parent=CGROUP_PARENT))
+        if self.name == "heavy":
+            kits = Kits(kit.KITS, agent.built() / "heft-agent")
+            weight = HeavyWeight(HeavySettings(runs, self.templates, CGROUP_PARENT), kits)
         self.others.append(weight)
         return weight
 
@@ -86,7 +111,7 @@ class Bench:
         """Describe a machine; nothing of it is there yet."""
         identity = secrets.token_hex(32)
         own = self.place / "machines" / identity
-        upper = Root(self.layers, own / "upper")
+        upper = Root(self.layers, own / "upper", base=self.base)
         defaults: dict[str, Any] = {
             "hostname": identity[:12],
             "root": upper,
@@ -186,15 +211,17 @@ async def read_until(session: Session, text: bytes) -> bytes:
     return seen
 
 
-@pytest.fixture(params=["light"])
+@pytest.fixture(params=["light", "heavy"])
 async def bench(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     layers: tuple[Path, ...],
+    base: Path,
+    templates: Path,
     clean_host: None,
 ) -> AsyncIterator[Bench]:
     """Give a weight; afterwards nothing of its machines may be left."""
-    bench = Bench(request.param, tmp_path, layers)
+    bench = Bench(request.param, tmp_path, layers, base, templates)
     bench.weight = bench.another()
     available = await bench.weight.probe()
     assert available.ok, f"{available.why}: {available.hint}"

@@ -12,6 +12,9 @@ from heft.model.files import Change, ChangeKind, Landing
 from heft.weights.base import Filing, Launch
 from tests.conformance.conftest import Bench
 
+pytestmark = pytest.mark.parametrize("bench", ["light"], indirect=True)
+"""The weights that are `Filing`."""
+
 
 @pytest.fixture(params=["running", "ended"])
 async def launch(bench: Bench, request: pytest.FixtureRequest) -> Launch:

@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self
 
+from tests.harness import agent, kit
 from tests.harness.isolation import CGROUP_PARENT
 
 START_SECONDS = 20.0
@@ -78,8 +79,10 @@ class Daemon:
     def start(self, **environment: str) -> Self:
         """Start it, and wait until it answers (or has ended, where a fault was asked for)."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._give_kits()
         command = [sys.executable, "-m", self.program, "--data", self.data, "--run", self.run]
-        command += ["--cgroup-parent", CGROUP_PARENT, "--log-level", "debug", *self.extra]
+        command += ["--cgroup-parent", CGROUP_PARENT, "--log-level", "debug"]
+        command += ["--agent", agent.built() / "heft-agent", *self.extra]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}
@@ -94,6 +97,12 @@ class Daemon:
                 raise AssertionError(f"heftd does not answer: {self.log.read_text()[-4000:]}")
             time.sleep(0.005)
         return self
+
+    def _give_kits(self) -> None:
+        """Let it have the kernel of its guests, which it could not fetch from where it is."""
+        if not (self.data / "kits").exists() and kit.KITS.is_dir():
+            self.data.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(kit.KITS, self.data / "kits", copy_function=kit.link)
 
     def _answers(self) -> bool:
         try:

@@ -30,10 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": GROUND | {"host", "model", "store", "images"},
     "networks": GROUND | {"host", "model", "store", "networks"},
     "volumes": GROUND | {"host", "model", "store", "volumes"},
-    "guest": GROUND | {"host", "model", "guest"},
+    "guest": GROUND | {"host", "model", "guest", "weights"},
     "weights": GROUND | {"host", "model", "files", "guest", "weights"},
     "engine": GROUND
-    | {"host", "model", "store", "images", "networks", "volumes", "weights", "engine"},
+    | {"host", "model", "store", "images", "networks", "volumes", "guest", "weights", "engine"},
     "api": GROUND | {"model", "images", "networks", "volumes", "weights", "engine", "api"},
     "daemon": GROUND | {"host", "networks", "engine", "api"},
     "cli": {"", "cli", "doctor", "tars"},
@@ -43,6 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 THROUGH = {
     ("engine", "weights"): {"heft.weights.base", "heft.weights.registry"},
+    ("engine", "guest"): {"heft.guest.kits"},
+    ("guest", "weights"): {"heft.weights.base"},
     ("api", "weights"): {"heft.weights.base"},
     ("cli", "doctor"): {"heft.doctor"},
 }

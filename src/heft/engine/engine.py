@@ -15,6 +15,7 @@ from heft.engine.execs import Execs
 from heft.engine.machines import Machines
 from heft.engine.parts import Parts
 from heft.engine.records import Records
+from heft.guest.kits import Kits
 from heft.host.trash import Trash
 from heft.images.catalog import Images, ImageUser
 from heft.model.config import HostConfig
@@ -65,9 +66,9 @@ class Engine:
         trash = Trash(layout.trash)
         trash.start()
         database = Database(layout.database)
-        weights = registry.weights(
-            layout.run / "machines", settings.cgroup_parent, settings.runtime
-        )
+        kits = Kits(layout.kits, settings.agent)
+        await asyncio.to_thread(kits.start)
+        weights = registry.weights(layout, settings.cgroup_parent, settings.runtime, kits)
         parts = Parts(
             settings=settings,
             records=Records(database),

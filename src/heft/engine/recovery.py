@@ -100,8 +100,8 @@ async def _sweep(parts: Parts) -> None:
         if not machine.is_up and (machine.endpoint is not None or machine.ids is not None):
             parts.records.change(machine.id, endpoint=None, ids=None)
     own_users.sweep(parts)
-    for name, weight in parts.weights.items():
-        await weight.sweep(frozenset(m.id for m in up if m.weight == name))
+    for weight in parts.weights.values():
+        await weight.sweep(frozenset(machine.id for machine in up))
     known = parts.records.ids
     directory = parts.settings.layout.machines
     directory.mkdir(mode=0o710, parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from heft.engine.user_ranges import Remap
 from heft.layout import Layout
@@ -18,6 +20,8 @@ class Settings:
     default_weight: str = "light"
     runtime: str = "crun"
     """The OCI runtime of light machines."""
+    agent: Path = Path(sys.prefix) / "libexec" / "heft-agent"
+    """The program that guests of other kernels start with (agent/)."""
     remap: Remap = field(default_factory=Remap)
     """Whose ids the users of machines are on the host."""
     network: NetworkSettings = field(default_factory=NetworkSettings)

@@ -85,6 +85,12 @@ async def ended(pidfd: int) -> None:
         loop.remove_reader(pidfd)
 
 
+def reap_child(pidfd: int) -> None:
+    """Let go of a process that has ended, if it was this process's child."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+
+
 def send_signal(pidfd: int, number: int) -> None:
     """Send a signal; no harm if the process has ended."""
     with contextlib.suppress(ProcessLookupError):

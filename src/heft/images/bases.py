@@ -146,7 +146,7 @@ class Bases:
                 with translated(f"make {view}"):
                     view.mkdir()
                 making.tell(0, total)
-                seal = await _merge(
+                seal = await write_base(
                     file, view, chain, lowers, lambda done: making.tell(min(done, total), total)
                 )
                 reach("base.written")
@@ -208,10 +208,10 @@ def chain_of(diff_ids: Sequence[str]) -> str:
     return chain_ids(diff_ids)[-1] if diff_ids else NOTHING
 
 
-async def _merge(
+async def write_base(
     file: Path, view: Path, chain: str, lowers: Sequence[Path], told: Callable[[int], None]
 ) -> Seal:
-    """Run the process that makes the file, and tell how large it is by now."""
+    """Make a base in a process of its own, and tell how large it is by now. Raises `HostError`."""
 
     async def watch() -> None:
         while True:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from heft.guest.kits import Kits
+    from heft.layout import Layout
     from heft.weights.base import Weight
 
 
-def weights(run: Path, cgroup_parent: str, runtime: str) -> dict[str, Weight]:
-    """Make one of each; `run` is the directory in which every machine's run has its own."""
-    light = LightWeight(LightSettings(run=run, cgroup_parent=cgroup_parent, runtime=runtime))
-    return {light.name: light}
+def weights(layout: Layout, cgroup_parent: str, runtime: str, kits: Kits) -> dict[str, Weight]:
+    """Make one of each; every machine's run has a directory of its own in `layout.runs`."""
+    light = LightWeight(
+        LightSettings(run=layout.runs, cgroup_parent=cgroup_parent, runtime=runtime)
+    )
+    heavy = HeavyWeight(
+        HeavySettings(run=layout.runs, templates=layout.templates, cgroup_parent=cgroup_parent),
+        kits,
+    )
+    return {light.name: light, heavy.name: heavy}

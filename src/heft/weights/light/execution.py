@@ -15,9 +15,9 @@ import msgspec
 from heft.errors import NotFound
 from heft.host import processes
 from heft.host.processes import ProcessId
+from heft.model.capabilities import ALL
 from heft.weights.light import control, monitor, spec, users
 from heft.weights.light.failures import start_failed
-from heft.weights.light.host_facts import CAPABILITIES
 from heft.weights.light.monitor import Monitored
 from heft.weights.light.session import connect
 
@@ -141,7 +141,7 @@ async def _attached(
 async def _bury(watcher: Monitor, directory: Path) -> None:
     """Wait for the end of a monitor, and remove what it needed."""
     await processes.ended(watcher.pidfd)
-    monitor.reap(watcher.pidfd)
+    processes.reap_child(watcher.pidfd)
     watcher.close()
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -156,7 +156,7 @@ def _kill(process: ProcessId) -> None:
 def _plan(run: Run, request: ExecRequest, facts: HostFacts) -> bytes:
     process = request.process
     if request.privileged:
-        process = replace(process, capabilities=CAPABILITIES)
+        process = replace(process, capabilities=ALL)
     identity = _identify(run, request)
     return msgspec.json.encode(
         spec.process(run.launch, process, spec.Findings(facts=facts, identity=identity))

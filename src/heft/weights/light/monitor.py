@@ -165,7 +165,7 @@ class Monitor:
     async def settled(self, pid_file: Path) -> bool:
         """Follow it into the child that it goes on in; False if it ended in place of that."""
         await processes.ended(self.pidfd)
-        reap(self.pidfd)
+        processes.reap_child(self.pidfd)
         os.close(self.pidfd)
         self.pidfd = -1
         try:
@@ -246,12 +246,6 @@ def _identify(popen: Popen[bytes]) -> ProcessId:
 def _identity(pid: int) -> ProcessId:
     # A child is there until it is reaped, if only as a zombie: then it cannot be told any more.
     return ProcessId.of(pid) or ProcessId(pid, 0)
-
-
-def reap(pidfd: int) -> None:
-    """Let go of a monitor that has ended, if it was this process's child."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
 
 
 def orphans(directories: Sequence[Path]) -> list[ProcessId]:

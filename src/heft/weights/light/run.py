@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from heft.errors import HeftError
 from heft.host import processes
 from heft.weights.base import Exit
-from heft.weights.light import monitor
 
 if TYPE_CHECKING:
     from heft.host.cgroups import Group
@@ -148,7 +147,7 @@ class Run:
         if self._stall_check is not None:
             self._stall_check.cancel()
         if self._monitor_fd >= 0:
-            monitor.reap(self._monitor_fd)
+            processes.reap_child(self._monitor_fd)
             self._close_monitor()
         self._settling = asyncio.ensure_future(self._settle())
 

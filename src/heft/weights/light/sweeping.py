@@ -83,7 +83,7 @@ async def _end(process: ProcessId, *, at_once: bool = False) -> None:
                     await processes.ended(pidfd)
         processes.send_signal(pidfd, signal.SIGKILL)
         await processes.ended(pidfd)
-        monitor.reap(pidfd)
+        processes.reap_child(pidfd)
     finally:
         os.close(pidfd)
 

@@ -156,7 +156,7 @@ class LightWeight(Reach):
             if watcher.pidfd >= 0:
                 processes.send_signal(watcher.pidfd, SIGKILL)
                 await asyncio.shield(processes.ended(watcher.pidfd))
-                monitor.reap(watcher.pidfd)
+                processes.reap_child(watcher.pidfd)
             raise
         return Record(boot(), watcher.id, workload)
 

@@ -1,0 +1,151 @@
+"""What a running QEMU can be told: QMP (qemu-qmp-ref(7)), by the library `qemu.qmp`.
+
+This is the one place where its errors become Heft's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError
+
+from heft.errors import HostError, OutcomeUnknown
+from heft.weights.heavy.qemu import CONSOLE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+_PAUSE = 0.001
+
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+
+@contextlib.asynccontextmanager
+async def control(directory: Path, name: str) -> AsyncIterator[Control]:
+    """Connect to the QEMU whose control socket is in a directory, as soon as it is there.
+
+    Raises `HostError` where nobody answers within `CONNECT_SECONDS`.
+    """
+    client = QMPClient("heft")
+    # By a descriptor, as the name of a socket must be shorter than 108 bytes (unix(7)).
+    try:
+        handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"cannot reach QEMU: {error.strerror}") from error
+    try:
+        connection = await _connect(client, f"/proc/self/fd/{handle}/{name}")
+    finally:
+        os.close(handle)
+    try:
+        yield Control(client, connection)
+    finally:
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await client.disconnect()
+
+
+async def _connect(client: QMPClient, path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection.setblocking(False)
+            await _reach(connection, path)
+            await client.connect(connection)
+    except TimeoutError:
+        connection.close()
+        raise HostError("QEMU does not answer") from None
+    except (QMPError, OSError, EOFError) as error:
+        connection.close()
+        raise HostError(f"cannot reach QEMU: {error}") from error
+    return connection
+
+
+async def _reach(connection: socket.socket, path: str) -> None:
+    """Connect as soon as somebody listens there, some 20 ms after QEMU's start; nobody tells."""
+    while True:
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+            await asyncio.sleep(_PAUSE)
+        else:
+            return
+
+
+class Control:
+    """A connection to one QEMU."""
+
+    def __init__(self, client: QMPClient, connection: socket.socket) -> None:
+        self._client = client
+        self._socket = connection
+
+    async def execute(self, command: str, **arguments: Any) -> Any:
+        """Give what a command returns.
+
+        Raises `HostError` if QEMU refuses, `OutcomeUnknown` if it has not answered.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._client.execute(command, arguments or None)
+        except ExecuteError as error:
+            raise HostError(f"QEMU refuses {command}: {error}") from error
+        except (ExecInterruptedError, TimeoutError) as error:
+            raise OutcomeUnknown(f"QEMU has not answered {command}") from error
+        except (QMPError, OSError, EOFError) as error:
+            raise HostError(f"cannot tell QEMU {command}: {error}") from error
+
+    async def load(self, state: int) -> None:
+        """Let a QEMU that waits take its state from an inherited descriptor, and run."""
+        await self._ignore_shared()
+        await self.execute("migrate-incoming", uri=f"fd:{state}")
+
+    async def save(self, state: int) -> None:
+        """Stop the guest and write its state, without its memory, to a descriptor of ours."""
+        await self._ignore_shared()
+        # The library's own way needs a loop whose sockets are Python's.
+        socket.send_fds(self._socket, [b" "], [state])
+        await self.execute("getfd", fdname="state")
+        await self.execute("migrate", uri="fd:state")
+        while True:
+            status = (await self.execute("query-migrate")).get("status")
+            if status == "completed":
+                return
+            if status in ("failed", "cancelled"):
+                raise HostError("QEMU could not save the state of a template")
+            await asyncio.sleep(0.01)
+
+    async def _ignore_shared(self) -> None:
+        capability = {"capability": "x-ignore-shared", "state": True}
+        await self.execute("migrate-set-capabilities", capabilities=[capability])
+
+    async def console(self) -> str:
+        """Take what the kernel has said on its console since it was last asked."""
+        size = CONSOLE_SIZE
+        said = await self.execute("ringbuf-read", device="console", size=size, format="base64")
+        return base64.b64decode(str(said)).decode(errors="replace")
+
+    async def over(self) -> str:
+        """Return when the guest is over, and say how."""
+        listener = EventListener(names=("SHUTDOWN", "GUEST_PANICKED"))
+        self._client.register_listener(listener)
+        try:
+            status = (await self.execute("query-status")).get("status")
+            if status in ("shutdown", "guest-panicked"):
+                return str(status)
+            event = await listener.get()
+        finally:
+            self._client.remove_listener(listener)
+        data = dict(event).get("data")
+        return str(data.get("reason", "shutdown")) if isinstance(data, dict) else "shutdown"
+
+    async def quit(self) -> None:
+        """End QEMU at once."""
+        with contextlib.suppress(HostError, OutcomeUnknown):
+            await self.execute("quit")

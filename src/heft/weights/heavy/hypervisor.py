@@ -1,0 +1,181 @@
+"""One QEMU: what it is given, how it is started, and what a later daemon must know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.errors import HostError
+from heft.failures import translated
+from heft.guest import jail
+from heft.guest.jail import Jail
+from heft.host import processes
+from heft.host.processes import ProcessId
+from heft.weights.heavy import qemu
+from heft.weights.heavy.qemu import Card, Disks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heft.guest.kits import Kit
+    from heft.host.cgroups import Group
+    from heft.weights.base import Launch
+    from heft.weights.heavy.qemu import Shape
+    from heft.weights.heavy.templates import Template
+
+FIRST_USER = 0x70000000
+"""Users of guests are above all that systemd gives (systemd, UIDS-GIDS), one a machine."""
+_TUNSETIFF = 0x400454CA
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
+"""linux/if_tun.h; qemu needs the header to leave checksums to others."""
+_PASSABLE = 0o711
+"""Others may pass through it to what is theirs."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_ENTER = 'for group in $1; do echo $$ >"$group/cgroup.procs" || exit 125; done; shift; exec "$@"'
+"""Enters control groups before anything else is begun."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The monitor of a run. Pid and start time tell a process only within one boot."""
+
+    boot: str
+    monitor: ProcessId
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The directory of one run: `state.json`, what the agent's client keeps, and `vm/`."""
+
+    path: Path
+
+    @property
+    def own(self) -> Path:
+        """What is QEMU's own: its sockets."""
+        return self.path / "vm"
+
+    def make(self, user: int) -> None:
+        """Make it. Raises `HostError`."""
+        with translated(f"make {self.path}"):
+            self.own.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.path, _PASSABLE)
+            os.chown(self.own, user, user)
+            os.chmod(self.own, _PASSABLE)
+
+    def write(self, monitor: ProcessId) -> None:
+        """Keep who watches; it appears whole (a file of this boot needs no fsync)."""
+        temporary = self.path / "state.json.new"
+        temporary.write_bytes(msgspec.json.encode(Record(_boot(), monitor)))
+        temporary.replace(self.path / "state.json")
+
+    def read(self) -> ProcessId | None:
+        """Give who watches, if it was written down in this boot."""
+        try:
+            content = (self.path / "state.json").read_bytes()
+            record = msgspec.json.decode(content, type=Record)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return record.monitor if record.boot == _boot() else None
+
+
+def user_of(machine_id: str) -> int:
+    """Give the user and group that a machine's QEMU has on this host: no other's."""
+    return FIRST_USER + int(machine_id[:7], 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A QEMU that was started by this daemon, and the state that it is still to take."""
+
+    pidfd: int
+    """Of its monitor; whoever watches it closes it."""
+    monitor: ProcessId
+    state: int
+    """A descriptor in the child and here; -1: it boots cold."""
+    errors: int
+
+    def complaint(self) -> str:
+        """Give what it has said on its error output."""
+        return os.pread(self.errors, 4096, 0).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        for descriptor in (self.state, self.errors):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def start(
+    launch: Launch, shape: Shape, kit: Kit, template: Template | None, group: Group, tsc_khz: int
+) -> Started:
+    """Start the QEMU of a machine in its group and jail. Raises `HostError`."""
+    run, user = RunDirectory(launch.run), user_of(launch.id)
+    run.make(user)
+    with contextlib.ExitStack() as opened:
+
+        def hold(descriptor: int) -> int:
+            opened.callback(os.close, descriptor)
+            return descriptor
+
+        disks = _open_disks(launch, hold)
+        card = None
+        if launch.endpoint is not None:
+            card = Card(hold(_open_tap(launch.endpoint.interface)), launch.endpoint.mac)
+        passed = [disks.base, disks.upper, *([card.tap] if card else [])]
+        state = -1
+        if template is not None:
+            with translated(f"read {template.state}"):
+                state = os.open(template.state, os.O_RDONLY | os.O_CLOEXEC)
+            command = qemu.restored(shape, template.memory, disks, card)
+            passed += [template.memory, state]
+        else:
+            command = qemu.cold(shape, "/kernel", "/initramfs", disks, card, tsc_khz)
+        place = Jail(
+            uid=user,
+            gid=user,
+            directory=run.own,
+            readable=() if template else ((kit.kernel, "/kernel"), (kit.initramfs, "/initramfs")),
+            devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
+        )
+        errors = os.memfd_create("errors")
+        groups = " ".join(map(str, group.directories()))
+        inside = jail.command(place, tuple(command))
+        process = processes.spawn(
+            ("sh", "-c", _ENTER, "sh", groups, *inside), stderr=errors, pass_fds=passed
+        )
+    monitor = ProcessId.of(process.pid)
+    assert monitor is not None, "a child is there until it is reaped"
+    pidfd = os.pidfd_open(process.pid)
+    process.returncode = 0  # it outlives us, and is reaped by its pidfd
+    return Started(pidfd, monitor, state, errors)
+
+
+def _open_disks(launch: Launch, hold: Callable[[int], int]) -> Disks:
+    base, upper = launch.root.base, launch.root.upper / qemu.UPPER
+    if base is None:
+        raise HostError(f"container {launch.id} has no base to start from")
+    with translated(f"open the disks of {launch.id}"):
+        first = hold(os.open(base, os.O_RDONLY | os.O_CLOEXEC))
+        return Disks(first, hold(os.open(upper, os.O_RDWR | os.O_CLOEXEC)))
+
+
+def _open_tap(interface: str) -> int:
+    with translated(f"open {interface}"):
+        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+            fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", interface.encode(), flags))
+        except BaseException:
+            os.close(tap)
+            raise
+    return tap
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text(encoding="ascii").strip()

@@ -1,0 +1,172 @@
+"""The command lines of QEMU (qemu(1), QEMU 7.2). Pure.
+
+The machine is `microvm` with PCIe: no firmware to wait for, no legacy devices, and room for more
+devices later. The devices of a template and of what is restored from it are the same at the same
+addresses, however many of them the machine uses; what stands behind them differs. Memory is one
+backend, so that a template's can be mapped privately by all machines made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROGRAM = "qemu-system-x86_64"
+UPPER = "disk.ext4"
+"""The machine's own disk, in the directory of its upper."""
+AGENT, CONTROL = "agent.sock", "control.sock"
+"""Sockets in the directory of QEMU's own: the agent's stream, QMP."""
+CONSOLE_SIZE = 1 << 16
+"""Bytes of the kernel's console that are kept; a power of two."""
+STAND_IN = 1 << 40
+"""Bytes of the disks of a template: a guest restored of it does not ask again how large its are."""
+STAND_IN_MAC = "02:48:45:46:54:00"
+"""The card's address in a template; the agent gives it the machine's (agent/device.c)."""
+_DISK = "logical_block_size=512,physical_block_size=512,disable-legacy=on"
+_FIXED = ("quiet", "loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a template is made for, and all its machines have in common."""
+
+    memory: int
+    """Bytes."""
+    cpus: int
+    accelerator: str
+    """`kvm` or `tcg`."""
+
+    def __str__(self) -> str:
+        return f"{self.accelerator}-{self.memory >> 20}m-{self.cpus}c"
+
+
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """Open descriptors of the machine's disks."""
+
+    base: int
+    upper: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A network card: an open tap device, and the address it has."""
+
+    tap: int
+    mac: str
+
+
+def kernel_parameters(tsc_khz: int) -> str:
+    """Give the kernel's command line.
+
+    `tsc_early_khz`: a microvm has no clock against which a kernel could measure the frequency of
+    its time stamp counter but the PIT, and where the host was busy at that instant the kernel gives
+    up its only clock, and stands still.
+    """
+    clock = (f"tsc_early_khz={tsc_khz}", "tsc=reliable", "no_timer_check") if tsc_khz else ()
+    return " ".join(("console=ttyS0", *_FIXED, *clock, "heft.template"))
+
+
+def template(shape: Shape, kernel: str, initramfs: str, memory: str, tsc_khz: int) -> list[str]:
+    """Give the command that boots a guest to be kept as a template; its disks are stand-ins."""
+    return [
+        *_common(shape, memory, share=True),
+        *_disks(_stand_in("base", read_only=True), _stand_in("upper")),
+        *_card(None),
+        *_boot(kernel, initramfs, tsc_khz),
+    ]
+
+
+def cold(
+    shape: Shape, kernel: str, initramfs: str, disks: Disks, card: Card | None, tsc_khz: int
+) -> list[str]:
+    """Give the command that boots a machine without a template."""
+    return [
+        *_common(shape, "", share=False),
+        *_open(disks),
+        *_disks(_file("base", disks.base, read_only=True), _file("upper", disks.upper)),
+        *_card(card),
+        *_boot(kernel, initramfs, tsc_khz),
+    ]
+
+
+def restored(shape: Shape, memory: int, disks: Disks, card: Card | None) -> list[str]:
+    """Give the command of a machine made from a template; `memory` is a descriptor of its memory.
+
+    It waits for `migrate-incoming`.
+    """
+    return [
+        *_common(shape, f"/proc/self/fd/{memory}", share=False),
+        *_open(disks),
+        *_disks(_file("base", disks.base, read_only=True), _file("upper", disks.upper)),
+        *_card(card),
+        *("-incoming", "defer"),
+    ]
+
+
+def _common(shape: Shape, memory: str, *, share: bool) -> list[str]:
+    size = f"{shape.memory >> 20}M"
+    backend = f"memory-backend-file,mem-path={memory}" if memory else "memory-backend-ram"
+    tcg = shape.accelerator == "tcg"
+    return [
+        *(PROGRAM, "-name", "heft", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *("-machine", "microvm,acpi=on,pcie=on,rtc=on,usb=off,memory-backend=memory"),
+        *("-accel", "tcg,tb-size=32" if tcg else "kvm", "-cpu", "max" if tcg else "host"),
+        *("-m", size, "-smp", str(shape.cpus)),
+        *("-object", f"{backend},id=memory,size={size},share={'on' if share else 'off'}"),
+        *("-chardev", _socket("control", CONTROL), "-mon", "chardev=control,mode=control"),
+        # The last of what the kernel says, however much it is.
+        *("-chardev", f"ringbuf,id=console,size={CONSOLE_SIZE}", "-serial", "chardev:console"),
+        # A guest that is over waits until it was seen why: its console is still there.
+        *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
+        *("-device", "virtio-serial-pci,addr=4,max_ports=2,disable-legacy=on"),
+        *("-chardev", _socket("agent", AGENT)),
+        *("-device", "virtserialport,chardev=agent,name=heft.agent"),
+    ]
+
+
+def _socket(name: str, path: str) -> str:
+    return f"socket,id={name},path={path},server=on,wait=off"
+
+
+def _boot(kernel: str, initramfs: str, tsc_khz: int) -> list[str]:
+    parameters = kernel_parameters(tsc_khz)
+    return ["-kernel", kernel, "-initrd", initramfs, "-append", parameters]
+
+
+def _stand_in(name: str, *, read_only: bool = False) -> str:
+    mode = ",read-only=on" if read_only else ""
+    return f"null-co,node-name={name},size={STAND_IN},read-zeroes=on{mode}"
+
+
+def _file(name: str, descriptor: int, *, read_only: bool = False) -> str:
+    mode = ",read-only=on" if read_only else ""
+    path = f"/dev/fdset/{descriptor}"
+    locks = "file.locking=off" if read_only else "file.locking=on"
+    return f"raw,node-name={name}{mode},file.driver=file,file.filename={path},{locks}"
+
+
+def _open(disks: Disks) -> list[str]:
+    """Let QEMU use the descriptors: it could not open these files itself."""
+    sets = (disks.base, disks.upper)
+    return [word for fd in sets for word in ("-add-fd", f"fd={fd},set={fd}")]
+
+
+def _disks(base: str, upper: str) -> list[str]:
+    return [
+        *("-blockdev", base, "-device", f"virtio-blk-pci,addr=2,drive=base,serial=base,{_DISK}"),
+        *("-blockdev", upper, "-device", f"virtio-blk-pci,addr=3,drive=upper,serial=upper,{_DISK}"),
+    ]
+
+
+def _card(card: Card | None) -> list[str]:
+    """Give the network card; without a network there is one too that leads nowhere."""
+    device = "virtio-net-pci,addr=5,romfile=,disable-legacy=on"
+    if card is None:
+        return ["-device", f"{device},mac={STAND_IN_MAC}"]
+    return [
+        "-netdev",
+        f"tap,id=net,fd={card.tap}",
+        "-device",
+        f"{device},netdev=net,mac={card.mac}",
+    ]

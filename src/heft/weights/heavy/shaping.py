@@ -1,0 +1,61 @@
+"""From a machine's limits to the hardware that it gets, and what its QEMU may use. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from heft.errors import InvalidArgument
+from heft.host.grouping import Limits
+from heft.weights.heavy.qemu import Shape
+
+if TYPE_CHECKING:
+    from heft.weights.base import Resources
+
+_MIB = 1 << 20
+DEFAULT_MEMORY = 256 * _MIB
+LEAST_MEMORY = 128 * _MIB
+"""Below this Debian's kernel does not come up, or has nothing left for a workload."""
+MOST_CPUS = 64
+OVERHEAD = 192 * _MIB
+"""What QEMU itself may use besides the guest's memory: translated code, queues, its libraries."""
+THREADS = 64
+"""Threads of QEMU besides the guest's processors: disks have some while they are busy."""
+_NANO = 1_000_000_000
+_PERIOD = 100_000
+
+
+def shape(resources: Resources, accelerator: str) -> Shape:
+    """Give the hardware of a machine. Raises `InvalidArgument` for too little memory."""
+    memory = resources.memory or DEFAULT_MEMORY
+    if memory < LEAST_MEMORY:
+        raise InvalidArgument(
+            f"a machine with a kernel of its own needs at least {LEAST_MEMORY >> 20} MiB of memory",
+            hint=f"--memory {LEAST_MEMORY >> 20}m",
+        )
+    rounded = -(-memory // _MIB) * _MIB
+    return Shape(memory=rounded, cpus=_cpus(resources), accelerator=accelerator)
+
+
+def _cpus(resources: Resources) -> int:
+    asked = quota(resources) / (resources.cpu_period or _PERIOD)
+    return min(max(1, math.ceil(asked)), MOST_CPUS)
+
+
+def quota(resources: Resources) -> int:
+    """Give the microseconds of processor time in every period; 0 is no limit."""
+    if resources.nano_cpus:
+        return resources.nano_cpus * (resources.cpu_period or _PERIOD) // _NANO
+    return max(resources.cpu_quota, 0)
+
+
+def limits(resources: Resources, of: Shape) -> Limits:
+    """Give what the group of its QEMU is held to."""
+    return Limits(
+        memory=of.memory + OVERHEAD,
+        pids=of.cpus + THREADS,
+        cpu_quota=quota(resources),
+        cpu_period=resources.cpu_period or _PERIOD,
+        cpu_shares=resources.cpu_shares,
+        cpus=resources.cpuset_cpus,
+    )

@@ -1,0 +1,241 @@
+"""Templates: guests that were started once, and are kept for machines to be restored from.
+
+A template is a guest whose agent waits for its first daemon: its kernel is up and its drivers are
+bound to devices with nothing behind them. What is kept is its memory (a sparse file) and the state
+of its devices, in the directory TEMPLATES/KEY, sealed. Everything that a restored guest must not
+share with another (entropy, clock, names, addresses) it is told before its workload starts.
+
+Machines map the memory privately. They get it as a memory file that is sealed against writing
+(memfd_create(2), F_SEAL_FUTURE_WRITE), made of the template once a daemon: QEMU insists on opening
+its memory for writing, and a QEMU that a guest got hold of must not change what others start from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.errors import HostError
+from heft.failures import translated
+from heft.faults import reach
+from heft.guest import jail
+from heft.guest.jail import Jail
+from heft.host import processes, seals
+from heft.host.seals import Seal
+from heft.weights.heavy import qemu
+from heft.weights.heavy.control import control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from heft.guest.kits import Kit
+    from heft.weights.heavy.control import Control
+    from heft.weights.heavy.qemu import Shape
+
+log = logging.getLogger(__name__)
+
+BOOT_SECONDS = 120.0
+"""How long a guest may take to be ready; 2.5 s are usual under software translation."""
+READY = "HEFT-TEMPLATE-READY"
+_FUTURE_WRITE = 0x10
+"""F_SEAL_FUTURE_WRITE (fcntl(2)); Python 3.11 has no name for it."""
+_COPY = 1 << 20
+_NOBODY = 65534
+_PASSABLE = 0o711
+"""Others may pass through it to what is theirs."""
+_PAUSE = 0.01
+_MOST_CONSOLE = 1 << 16
+
+
+class TemplateRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What `template.json` says."""
+
+    memory: Seal
+    state: Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template in use: its memory as an open, sealed memory file, and where its state is."""
+
+    shape: Shape
+    memory: int
+    state: Path
+
+
+class Templates:
+    """All templates under a directory that is Heft's own."""
+
+    def __init__(self, root: Path, version: str, tsc_khz: int) -> None:
+        self._root = root
+        self._version = version
+        self._tsc_khz = tsc_khz
+        self._open: dict[str, Template] = {}
+        self._making = asyncio.Lock()
+
+    def start(self) -> None:
+        """Throw away what was half made."""
+        self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for entry in self._root.iterdir():
+            if entry.name.startswith("."):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the memory of templates; machines keep theirs."""
+        for template in self._open.values():
+            os.close(template.memory)
+        self._open.clear()
+
+    def key(self, kit: Kit, shape: Shape) -> str:
+        """Name a template after all that it depends on."""
+        parts = (kit.fingerprint, str(shape), self._version, str(self._tsc_khz // 1000))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
+
+    async def ensure(self, kit: Kit, shape: Shape, report: Callable[[str], None]) -> Template:
+        """Give a template, made if it is missing or damaged. Raises `HostError`, `NoSpace`."""
+        key = self.key(kit, shape)
+        if key in self._open:
+            return self._open[key]
+        async with self._making:
+            if key not in self._open:
+                directory = self._root / key
+                memory = await asyncio.to_thread(_load, directory)
+                if memory is None:
+                    report(f"Starting a guest to be the template of machines like it ({shape})")
+                    await self._make(kit, shape, directory)
+                    memory = await asyncio.to_thread(_load, directory)
+                if memory is None:
+                    raise HostError(f"template {key} was damaged as soon as it was made")
+                self._open[key] = Template(shape, memory, directory / "state")
+        return self._open[key]
+
+    def forget(self, kit: Kit, shape: Shape) -> None:
+        """Drop a template from which a machine did not start; the next one is made anew."""
+        key = self.key(kit, shape)
+        if (template := self._open.pop(key, None)) is not None:
+            os.close(template.memory)
+        shutil.rmtree(self._root / key, ignore_errors=True)
+
+    async def _make(self, kit: Kit, shape: Shape, directory: Path) -> None:
+        new = self._root / f".{directory.name}"
+        try:
+            with translated(f"make {new}"):
+                await asyncio.to_thread(_begin, new, shape)
+            await self._boot(kit, shape, new)
+            reach("template.saved")
+            with translated(f"keep {directory}"):
+                await asyncio.to_thread(_finish, new, directory)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
+
+    async def _boot(self, kit: Kit, shape: Shape, new: Path) -> None:
+        """Start a guest, wait until it is ready, and save it."""
+        command = qemu.template(shape, "/kernel", "/initramfs", "/run/memory", self._tsc_khz)
+        place = Jail(
+            uid=_NOBODY,
+            gid=_NOBODY,
+            directory=new / "vm",
+            readable=((kit.kernel, "/kernel"), (kit.initramfs, "/initramfs")),
+            devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
+        )
+        state = os.open(new / "state", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        errors = os.memfd_create("errors")
+        try:
+            process = processes.spawn(jail.command(place, tuple(command)), stderr=errors)
+            try:
+                async with control(new / "vm", qemu.CONTROL) as told:
+                    await _ready(told)
+                    await told.save(state)
+                    await told.quit()
+            finally:
+                process.kill()
+                await processes.reap(process)
+        except HostError as error:
+            said = os.pread(errors, 4096, 0).decode(errors="replace").strip()
+            raise HostError(f"no template of a guest could be made: {error}: {said}") from error
+        finally:
+            os.close(state)
+            os.close(errors)
+
+
+async def _ready(told: Control) -> None:
+    """Wait until the guest says on its console that it is ready."""
+    seen = ""
+    try:
+        async with asyncio.timeout(BOOT_SECONDS):
+            while READY not in seen:
+                await asyncio.sleep(_PAUSE)
+                seen = (seen + await told.console())[-_MOST_CONSOLE:]
+    except TimeoutError:
+        last = " / ".join(seen.strip().splitlines()[-3:])
+        raise HostError(f"the guest was not ready in {BOOT_SECONDS:g} s: {last}") from None
+
+
+def _begin(new: Path, shape: Shape) -> None:
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "vm").mkdir(parents=True)
+    os.chmod(new, _PASSABLE)
+    with (new / "vm" / "memory").open("wb") as file:
+        file.truncate(shape.memory)
+    for path in (new / "vm", new / "vm" / "memory"):
+        os.chown(path, _NOBODY, _NOBODY)
+
+
+def _finish(new: Path, directory: Path) -> None:
+    memory = new / "memory"
+    (new / "vm" / "memory").rename(memory)
+    os.chown(memory, 0, 0)
+    os.chmod(memory, 0o600)
+    shutil.rmtree(new / "vm")
+    record = TemplateRecord(memory=seals.seal(memory), state=seals.seal(new / "state"))
+    (new / "template.json").write_bytes(msgspec.json.encode(record))
+    shutil.rmtree(directory, ignore_errors=True)
+    os.chmod(new, 0o700)
+    new.rename(directory)
+
+
+def _load(directory: Path) -> int | None:
+    """Give the memory of a template as a sealed memory file; None if it is missing or damaged."""
+    try:
+        content = (directory / "template.json").read_bytes()
+        record = msgspec.json.decode(content, type=TemplateRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    for name, seal in (("memory", record.memory), ("state", record.state)):
+        if damage := seals.read(directory / name, seal):
+            log.warning("template %s is damaged and made again: %s", directory / name, damage)
+            return None
+    with translated(f"load {directory}"):
+        return _copied(directory / "memory")
+
+
+def _copied(path: Path) -> int:
+    memory = os.memfd_create("heft-template", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with path.open("rb", buffering=0) as file:
+            size, position = os.fstat(file.fileno()).st_size, 0
+            os.ftruncate(memory, size)
+            while position < size:
+                try:
+                    position = os.lseek(file.fileno(), position, os.SEEK_DATA)
+                except OSError:
+                    break  # nothing but a hole is left
+                hole = os.lseek(file.fileno(), position, os.SEEK_HOLE)
+                while position < hole:
+                    block = os.pread(file.fileno(), min(hole - position, _COPY), position)
+                    position += os.pwrite(memory, block, position)
+        seals_wanted = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL | _FUTURE_WRITE
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals_wanted)
+    except BaseException:
+        os.close(memory)
+        raise
+    return memory

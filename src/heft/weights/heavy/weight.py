@@ -1,0 +1,359 @@
+"""Heavy: a stock kernel on virtual hardware of its own, by QEMU.
+
+A machine is restored from a template, where there can be one, and is then told by the agent's
+protocol what it is. Its root is the image's base below and its upper above, each a disk. QEMU runs
+in a jail, outlives the daemon, and stays when the guest is over until it was seen how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heft.errors import Conflict, HeftError, HostError, NotFound
+from heft.faults import reach
+from heft.guest import disks, kits, setup
+from heft.guest.disks import Owner
+from heft.guest.refusals import refuse
+from heft.guest.run import KILLED, GuestRun
+from heft.guest.setup import Disk, Surroundings
+from heft.guest.wire import unix_connector
+from heft.host import cgroups, grouping, processes, usage
+from heft.host.cgroups import Group, Layout
+from heft.model.network import Plug
+from heft.undo import Undo
+from heft.weights.base import Availability, Exit, Started, Stats
+from heft.weights.heavy import facts, hypervisor, qemu, shaping
+from heft.weights.heavy.control import control
+from heft.weights.heavy.hypervisor import RunDirectory
+from heft.weights.heavy.templates import Templates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heft.guest.execution import GuestExecution
+    from heft.guest.kits import Kit, Kits
+    from heft.host.processes import ProcessId
+    from heft.weights.base import ExecRequest, Launch, Session
+    from heft.weights.heavy.facts import HostFacts
+    from heft.weights.heavy.qemu import Shape
+    from heft.weights.heavy.templates import Template
+
+_log = logging.getLogger(__name__)
+
+_ENTROPY = 64
+_DISKS = (
+    Disk("base", "base", "erofs", read_only=True),
+    Disk("upper", "upper", "ext4"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeavySettings:
+    """Where runs are, and what is kept for all of them."""
+
+    run: Path
+    """The directory of the runs' directories (`run/ID`)."""
+    templates: Path
+    cgroup_parent: str = "/heft"
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A run, and what watches its monitor."""
+
+    run: GuestRun
+    pidfd: int
+    """Of its monitor; -1: it has ended."""
+    group: Group
+    shape: Shape
+    watching: asyncio.Task[None] | None = None
+
+
+class HeavyWeight:
+    """`heft.weights.base.Weight`, `Pausable`, `Rotating`."""
+
+    name = "heavy"
+    plug = Plug.TAP
+    needs_base = True
+    bounds_upper = True
+
+    def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
+        self._settings = settings
+        self._kits = kits_
+        self._runs: dict[str, _Watched] = {}
+        self._facts: HostFacts | None = None
+        self._layout: Layout | None = None
+        self._templates: Templates | None = None
+
+    async def probe(self) -> Availability:
+        """Say whether machines can be run so here."""
+        try:
+            found = await self._probed()
+        except HeftError as error:
+            return Availability(ok=False, why=error.message, hint=error.hint)
+        return Availability(ok=True, detail=f"{found.version}, software translation (tcg)")
+
+    async def provision(self, launch: Launch) -> None:
+        """Make the machine's disk."""
+        refuse(launch)
+        shaping.shape(launch.resources, "tcg")
+        launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
+        size = launch.root.size or disks.DEFAULT_SIZE
+        await disks.make_upper(launch.root.upper / qemu.UPPER, size, owner)
+
+    async def prepare(self, launch: Launch) -> None:
+        """Do everything that comes before the workload's first instruction."""
+        if launch.id in self._runs:
+            raise Conflict(f"container {launch.id} is already running")
+        refuse(launch)
+        found = await self._probed()
+        shape = shaping.shape(launch.resources, "tcg")
+        kit = await self._kits.ensure(kits.DEFAULT, _log.info)
+        template = await self._template(kit, shape)
+        if launch.run.exists():
+            await self.discard(launch)
+        group = self._group(launch)
+        async with Undo() as undo:
+            undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+            await asyncio.to_thread(grouping.make, group, shaping.limits(launch.resources, shape))
+            started = hypervisor.start(launch, shape, kit, template, group, found.tsc_khz)
+            try:
+                run = self._run_of(launch, started.monitor)
+                self._runs[launch.id] = watched = _Watched(run, started.pidfd, group, shape)
+                RunDirectory(launch.run).write(started.monitor)
+                reach("heavy.recorded")
+                await self._begin(run, started)
+                watched.watching = asyncio.create_task(self._watch(watched))
+            finally:
+                started.close()
+            undo.commit()
+
+    async def _begin(self, run: GuestRun, started: hypervisor.Started) -> None:
+        """Let QEMU take its state, and the guest become the machine."""
+        own = RunDirectory(run.launch.run).own
+        try:
+            async with control(own, qemu.CONTROL) as told:
+                if started.state >= 0:
+                    await told.load(started.state)
+                await run.begin(await asyncio.to_thread(_surroundings, run.launch))
+        except HostError as error:
+            if said := started.complaint():
+                error.add_note(f"QEMU said: {said}")
+            raise
+
+    async def start(self, machine_id: str) -> Started:
+        """Let the prepared workload run."""
+        return await self._watched(machine_id).run.go()
+
+    async def adopt(self, launch: Launch) -> Exit | Started | None:
+        """Take over what an earlier daemon started."""
+        await self._groups()
+        monitor = RunDirectory(launch.run).read()
+        if monitor is None:
+            return None
+        run = self._run_of(launch, monitor)
+        shape = shaping.shape(launch.resources, "tcg")
+        pidfd = monitor.open()
+        watched = _Watched(run, -1 if pidfd is None else pidfd, self._group(launch), shape)
+        self._runs[launch.id] = watched
+        if pidfd is None:
+            return Exit(KILLED, error="its QEMU has ended")
+        try:
+            found = await run.adopt()
+        except HeftError as error:
+            _log.warning("machine %s: its agent does not answer: %s", launch.id, error)
+            return Exit(KILLED, error=f"its guest does not answer: {error.message}")
+        watched.watching = asyncio.create_task(self._watch(watched))
+        return found
+
+    async def wait(self, machine_id: str) -> Exit:
+        """Return when the run has ended."""
+        return await self._watched(machine_id).run.wait()
+
+    async def signal(self, machine_id: str, signal: int) -> None:
+        """Send a signal to the workload's first process."""
+        await self._watched(machine_id).run.signal(signal)
+
+    async def attach(self, machine_id: str) -> Session:
+        """Open a session on the workload's own streams."""
+        return await self._watched(machine_id).run.attach()
+
+    async def resize(self, machine_id: str, rows: int, columns: int) -> None:
+        """Tell the workload's terminal the size."""
+        await self._watched(machine_id).run.resize(rows, columns)
+
+    async def exec(self, machine_id: str, request: ExecRequest) -> GuestExecution:
+        """Run a further process."""
+        return await self._watched(machine_id).run.exec(request)
+
+    async def stats(self, machine_id: str) -> Stats:
+        """Measure what it uses now: processor and memory as the host pays for them."""
+        watched = self._watched(machine_id)
+        seen = await watched.run.stats()
+        paid = usage.measure(watched.group)
+        return Stats(
+            read=time.time_ns(),
+            cpu_total=paid.cpu_total,
+            cpu_user=paid.cpu_user,
+            cpu_system=paid.cpu_system,
+            memory_used=max(seen.memory_total - seen.memory_available, 0),
+            memory_limit=watched.shape.memory,
+            memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon},
+            pids=seen.pids,
+            pids_limit=watched.run.launch.resources.pids_limit,
+            block_read=seen.disk_read,
+            block_written=seen.disk_written,
+            network_received=seen.net_received,
+            network_sent=seen.net_sent,
+            network_received_packets=seen.net_received_packets,
+            network_sent_packets=seen.net_sent_packets,
+        )
+
+    async def processes(self, machine_id: str) -> tuple[int, ...]:
+        """Give the host's process ids: those of its QEMU."""
+        watched = self._watched(machine_id)
+        return () if watched.run.has_ended else watched.group.processes()
+
+    async def pause(self, machine_id: str) -> None:
+        """Stop every process of it; its kernel goes on, so that its files can be reached."""
+        await self._watched(machine_id).run.freeze(frozen=True)
+
+    async def resume(self, machine_id: str) -> None:
+        """Let them go on."""
+        await self._watched(machine_id).run.freeze(frozen=False)
+
+    async def reopen_log(self, machine_id: str) -> None:
+        """Go on in a new file at the log's path."""
+        await self._watched(machine_id).run.reopen_log()
+
+    async def discard(self, launch: Launch) -> None:
+        """End whatever still runs and remove every trace of the run; QEMU need not be there."""
+        await self._groups()
+        watched = self._runs.pop(launch.id, None)
+        if watched is not None:
+            await self._let_go(watched)
+        group = self._group(launch)
+        await group.end()
+        if watched is not None and watched.pidfd >= 0:
+            await processes.ended(watched.pidfd)
+            processes.reap_child(watched.pidfd)
+            os.close(watched.pidfd)
+        await group.remove()
+        await asyncio.to_thread(shutil.rmtree, launch.run, ignore_errors=True)
+
+    async def sweep(self, known: frozenset[str]) -> None:
+        """Remove what was left by runs of machines not in `known`; QEMU need not be there."""
+        layout = await self._groups()
+        for left in self._settings.run.iterdir() if self._settings.run.is_dir() else ():
+            if left.name not in known and RunDirectory(left).own.is_dir():
+                parent = self._settings.cgroup_parent
+                group = Group(layout, os.path.join("/", parent, left.name))
+                await group.end()
+                await group.remove()
+                await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Give up watching, as the daemon ends; the machines run on."""
+        for watched in self._runs.values():
+            await self._let_go(watched)
+            if watched.pidfd >= 0:
+                os.close(watched.pidfd)
+        self._runs.clear()
+        if self._templates is not None:
+            self._templates.close()
+
+    # What watches a run
+
+    async def _watch(self, watched: _Watched) -> None:
+        """Tell a run when its guest or its QEMU is over."""
+        own = RunDirectory(watched.run.launch.run).own
+        why = "its QEMU was killed"
+        ended = asyncio.create_task(processes.ended(watched.pidfd))
+        over = asyncio.create_task(_guest_over(own))
+        try:
+            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
+            if not over.done() or over.cancelled() or over.exception() is not None:
+                await ended
+            else:
+                why = over.result()
+        finally:
+            for task in (ended, over):
+                task.cancel()
+            await asyncio.gather(ended, over, return_exceptions=True)
+        watched.run.monitor_ended(why, oom_killed=watched.group.oom_kills() > 0)
+
+    async def _let_go(self, watched: _Watched) -> None:
+        if watched.watching is not None:
+            watched.watching.cancel()
+            await asyncio.gather(watched.watching, return_exceptions=True)
+        await watched.run.close()
+
+    def _run_of(self, launch: Launch, monitor: ProcessId) -> GuestRun:
+        agent = str(RunDirectory(launch.run).own / qemu.AGENT)
+        return GuestRun(launch, unix_connector(agent), monitor.pid)
+
+    def _watched(self, machine_id: str) -> _Watched:
+        try:
+            return self._runs[machine_id]
+        except KeyError as error:
+            raise NotFound(f"container {machine_id} is not running") from error
+
+    # What the host has
+
+    async def _template(self, kit: Kit, shape: Shape) -> Template | None:
+        """Give the template of such machines; None where none can be made: they boot cold then."""
+        assert self._templates is not None
+        try:
+            return await self._templates.ensure(kit, shape, _log.info)
+        except HostError as error:
+            _log.warning("machines like %s boot cold: %s", shape, error)
+            return None
+
+    async def _probed(self) -> HostFacts:
+        if self._facts is None:
+            found = await facts.look(self._kits.agent.parent)
+            await self._groups()
+            self._templates = Templates(self._settings.templates, found.version, found.tsc_khz)
+            await asyncio.to_thread(self._templates.start)
+            self._facts = found
+        return self._facts
+
+    async def _groups(self) -> Layout:
+        if self._layout is None:
+            self._layout = await asyncio.to_thread(lambda: cgroups.ensure(cgroups.detect()))
+        return self._layout
+
+    def _group(self, launch: Launch) -> Group:
+        assert self._layout is not None
+        parent = launch.cgroup_parent or self._settings.cgroup_parent
+        return Group(self._layout, os.path.join("/", parent, launch.id))
+
+
+def _surroundings(launch: Launch) -> Surroundings:
+    """Give what the guest is told of its host, with entropy of its own."""
+    files = {target: path.read_bytes() for target, path in setup.generated_files(launch).items()}
+    return Surroundings(
+        disks=_DISKS,
+        clock=time.time_ns(),
+        entropy=secrets.token_bytes(_ENTROPY),
+        files=files,
+    )
+
+
+async def _guest_over(own: Path) -> str:
+    """Return when the guest is over, and say why, as far as its console tells."""
+    async with control(own, qemu.CONTROL) as told:
+        how = await told.over()
+        said = await told.console()
+    panics = [line for line in said.splitlines() if "Kernel panic" in line]
+    if panics:
+        return f"its kernel panicked: {panics[-1].partition('Kernel panic')[2].strip(' -')}"
+    return f"its guest went down ({how})"

@@ -1,0 +1,187 @@
+"""Heavy machines, through the real `docker` and `heft`, with a real kernel on a real QEMU."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heft.guest.kits import Kits
+from heft.weights.heavy import qemu
+from heft.weights.heavy.hypervisor import user_of
+from heft.weights.heavy.weight import HeavySettings, HeavyWeight
+from tests.harness import leaks
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+
+SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Give a daemon with one image, whose template is made by the first machine."""
+    before = leaks.look()
+    daemon = Daemon(tmp_path_factory.mktemp("heavy")).start()
+    path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
+    assert daemon.request("POST", path, busybox_tar()).status == 200
+    yield daemon
+    daemon.clean_up()
+    assert not (left := leaks.settle(before)), f"left behind: {left}"
+
+
+@pytest.fixture
+def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
+    """Give the daemon; afterwards no machine and nothing of one is left."""
+    before = leaks.look()
+    yield heavy_daemon
+    for machine in heavy_daemon.request("GET", "/containers/json?all=1").json:
+        heavy_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
+    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    assert list((heavy_daemon.run / "machines").glob("*")) == []
+
+
+@pytest.fixture(params=["docker", "heft"])
+def client(request: pytest.FixtureRequest, daemon: Daemon) -> Client:
+    return Client(request.param, daemon)
+
+
+def run(client: Client, *words: str):
+    return client("run", "--runtime", "heavy", *words, check=False)
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def state(daemon: Daemon, name: str) -> dict:
+    return daemon.request("GET", f"/containers/{name}/json").json["State"]
+
+
+def test_it_has_a_kernel_of_its_own_and_the_images_files(client):
+    done = run(client, "--rm", BUSYBOX, "sh", "-c", "uname -r; echo $$; ls /bin/busybox")
+    assert done.returncode == 0, done.stderr
+    release, pid, path = done.stdout.split()
+    assert release != os.uname().release
+    assert (pid, path) == ("1", "/bin/busybox")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(("sh", "-c", "exit 7"), 7), (("nosuch",), 127), (("/etc",), 126), (("true",), 0)],
+)
+def test_exit_codes(client, command, code):
+    assert run(client, "--rm", BUSYBOX, *command).returncode == code
+
+
+def test_streams_are_kept_apart(client):
+    done = run(client, "--rm", BUSYBOX, "sh", "-c", "echo out; echo err >&2")
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+
+
+def test_its_name_its_address_and_the_outside(client, daemon):
+    assert (
+        run(client, "-d", "--name", "first", "-h", "box", BUSYBOX, "sleep", "600").returncode == 0
+    )
+    seen = client("exec", "first", "sh", "-c", "hostname; cat /etc/hosts /etc/resolv.conf")
+    networks = daemon.request("GET", "/containers/first/json").json["NetworkSettings"]["Networks"]
+    assert seen.stdout.split()[0] == "box"
+    assert networks["bridge"]["IPAddress"] in seen.stdout
+    light = client("run", "--rm", BUSYBOX, "ping", "-c", "1", "-W", "5", "first", check=False)
+    assert light.returncode == 0, light.stdout + light.stderr
+
+
+def test_further_processes(client):
+    assert run(client, "-d", "--name", "second", BUSYBOX, "sleep", "600").returncode == 0
+    assert client("exec", "second", "sh", "-c", "exit 4", check=False).returncode == 4
+    shown = client("exec", "second", "ps")
+    assert "sleep 600" in shown.stdout
+    assert client("exec", "second", "nosuch", check=False).returncode == 127
+
+
+def test_what_cannot_be_is_refused_and_leaves_nothing(client, daemon, tmp_path):
+    for words in (("--network", "host"), ("--pid", "host"), ("-v", f"{tmp_path}:/x")):
+        done = run(client, "--rm", *words, BUSYBOX, "true")
+        assert done.returncode == 125
+        assert "kernel of" in done.stderr
+    assert "at least 128 MiB" in run(client, "--rm", "-m", "64m", BUSYBOX, "true").stderr
+    assert daemon.request("GET", "/containers/json?all=1").json == []
+
+
+def test_a_killed_daemon_loses_neither_output_nor_exit_code(daemon):
+    client = Client("docker", daemon)
+    script = "for i in $(seq 1 30); do echo line $i; sleep 0.1; done; exit 9"
+    assert run(client, "-d", "--name", "third", BUSYBOX, "sh", "-c", script).returncode == 0
+    for _ in range(3):
+        time.sleep(0.3)
+        daemon.restart()
+    assert client("wait", "third").stdout.strip() == "9"
+    lines = client("logs", "third").stdout.splitlines()
+    assert lines == [f"line {number}" for number in range(1, 31)]
+
+
+def test_a_killed_qemu_is_seen_and_the_restart_policy_acts(daemon):
+    client = Client("docker", daemon)
+    options = ("-d", "--name", "fourth", "--restart", "on-failure:1")
+    assert run(client, *options, BUSYBOX, "sleep", "600").returncode == 0
+    first = state(daemon, "fourth")["Pid"]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: state(daemon, "fourth")["Pid"] not in (0, first))
+    assert state(daemon, "fourth")["Running"]
+
+
+def test_no_two_share_what_must_be_their_own(daemon):
+    client = Client("docker", daemon)
+    script = "cat /proc/sys/kernel/random/boot_id; head -c 32 /dev/urandom | md5sum; date +%s"
+    seen = [run(client, "--rm", BUSYBOX, "sh", "-c", script).stdout.split() for _ in range(4)]
+    assert len({boot for boot, *_ in seen}) == len({random for _, random, *_ in seen}) == 4
+    assert abs(int(seen[-1][-1]) - time.time()) < SECONDS
+
+
+def process_of(user: int) -> Path:
+    """Give the process of a user, in proc(5)."""
+    (found,) = [
+        path for path in Path("/proc").iterdir() if path.name.isdigit() and owner(path) == user
+    ]
+    return found
+
+
+def owner(path: Path) -> int:
+    try:
+        return path.stat().st_uid
+    except FileNotFoundError:
+        return -1
+
+
+def test_qemu_can_do_nothing_on_the_host(daemon):
+    client = Client("docker", daemon)
+    assert run(client, "-d", "--name", "fifth", BUSYBOX, "sleep", "600").returncode == 0
+    machine = daemon.request("GET", "/containers/fifth/json").json["Id"]
+    process = process_of(user_of(machine))
+    lines = (process / "status").read_text().splitlines()
+    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    assert fields["CapEff"] == fields["CapPrm"] == fields["CapBnd"] == "0" * 16
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
+    root = process / "root"
+    assert sorted(path.name for path in root.iterdir()) == [
+        *("bin", "dev", "lib", "lib64", "proc", "run", "sbin", "tmp", "usr")
+    ]
+    assert {path.name for path in (root / "run").iterdir()} == {"agent.sock", "control.sock"}
+
+
+async def test_without_qemu_the_weight_says_why_and_harms_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(qemu, "PROGRAM", "no-such-qemu")
+    (tmp_path / "runs" / "other").mkdir(parents=True)
+    kits = Kits(tmp_path / "kits", tmp_path / "agent")
+    weight = HeavyWeight(HeavySettings(tmp_path / "runs", tmp_path / "templates"), kits)
+    found = await weight.probe()
+    assert not found.ok
+    assert "no-such-qemu is not installed" in found.why
+    await weight.sweep(frozenset())
+    assert (tmp_path / "runs" / "other").is_dir(), "what is another weight's stays"

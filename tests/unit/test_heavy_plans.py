@@ -1,0 +1,145 @@
+"""What a heavy machine is given: hardware, limits, command lines, a jail. Nothing is run."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heft.errors import InvalidArgument
+from heft.guest import jail
+from heft.guest.jail import Jail
+from heft.host.grouping import Limits, settings
+from heft.weights.base import Resources
+from heft.weights.heavy import hypervisor, qemu, shaping
+from heft.weights.heavy.qemu import Card, Disks, Shape
+
+SHAPE = Shape(memory=256 << 20, cpus=1, accelerator="tcg")
+DISKS = Disks(base=10, upper=11)
+
+
+def options(command: list[str], name: str) -> list[str]:
+    """Give the values of an option, in order."""
+    return [command[at + 1] for at, word in enumerate(command) if word == name]
+
+
+def devices(command: list[str]) -> list[str]:
+    """Give the devices without what differs between a template and its machines."""
+    kept = []
+    for device in options(command, "-device"):
+        words = [w for w in device.split(",") if not w.startswith(("mac=", "netdev="))]
+        kept.append(",".join(words))
+    return kept
+
+
+def test_a_machine_has_the_devices_of_its_template_at_the_same_addresses():
+    template = qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 2_000_000)
+    card = Card(tap=12, mac="02:42:ac:11:00:02")
+    for command in (qemu.restored(SHAPE, 9, DISKS, card), qemu.restored(SHAPE, 9, DISKS, None)):
+        assert devices(command) == devices(template)
+        for option in ("-machine", "-cpu", "-m", "-smp", "-accel"):
+            assert options(command, option) == options(template, option)
+
+
+def test_only_a_template_shares_its_memory_with_the_file():
+    template = qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 0)
+    restored = qemu.restored(SHAPE, 9, DISKS, None)
+    assert "share=on" in options(template, "-object")[0]
+    assert "share=off" in options(restored, "-object")[0]
+    assert "/proc/self/fd/9" in options(restored, "-object")[0]
+
+
+def test_what_is_restored_boots_no_kernel_and_waits_for_its_state():
+    restored = qemu.restored(SHAPE, 9, DISKS, None)
+    assert "-kernel" not in restored
+    assert options(restored, "-incoming") == ["defer"]
+    cold = qemu.cold(SHAPE, "/kernel", "/initramfs", DISKS, None, 0)
+    assert options(cold, "-kernel") == ["/kernel"]
+    assert "-incoming" not in cold
+
+
+def test_the_base_can_only_be_read():
+    base, upper = options(qemu.restored(SHAPE, 9, DISKS, None), "-blockdev")
+    assert "read-only=on" in base
+    assert "read-only=on" not in upper
+
+
+def test_the_sandbox_is_on_in_every_command():
+    for command in (
+        qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 0),
+        qemu.cold(SHAPE, "/kernel", "/initramfs", DISKS, None, 0),
+        qemu.restored(SHAPE, 9, DISKS, None),
+    ):
+        (sandbox,) = options(command, "-sandbox")
+        assert sandbox.startswith("on,")
+        for denied in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol"):
+            assert f"{denied}=deny" in sandbox
+
+
+def test_the_frequency_of_the_clock_is_told_where_it_is_known():
+    assert "tsc_early_khz=2596137" in qemu.kernel_parameters(2_596_137)
+    assert "tsc" not in qemu.kernel_parameters(0)
+
+
+@given(st.integers(128 << 20, 1 << 40), st.integers(0, 64 * 10**9))
+def test_a_shape_has_at_least_what_was_asked_for(memory, nano_cpus):
+    shape = shaping.shape(Resources(memory=memory, nano_cpus=nano_cpus), "tcg")
+    assert memory <= shape.memory < memory + (1 << 20)
+    assert shape.memory % (1 << 20) == 0
+    assert shape.cpus >= 1
+    assert shape.cpus * 10**9 >= nano_cpus - 10**5
+
+
+def test_too_little_memory_is_refused_with_what_to_do():
+    with pytest.raises(InvalidArgument, match="at least 128 MiB") as refusal:
+        shaping.shape(Resources(memory=64 << 20), "tcg")
+    assert refusal.value.hint == "--memory 128m"
+
+
+def test_a_fraction_of_a_processor_is_a_whole_one_that_is_held_to_it():
+    resources = Resources(nano_cpus=500_000_000)
+    shape = shaping.shape(resources, "tcg")
+    assert shape.cpus == 1
+    assert shaping.limits(resources, shape).cpu_quota == 50_000
+
+
+def test_limits_are_written_as_each_version_of_groups_wants_them():
+    limits = Limits(memory=1 << 30, pids=65, cpu_quota=50_000, cpu_shares=1024, cpus="0-1")
+    assert settings(limits, 1) == (
+        ("memory", "memory.limit_in_bytes", "1073741824"),
+        ("pids", "pids.max", "65"),
+        ("cpu", "cpu.cfs_period_us", "100000"),
+        ("cpu", "cpu.cfs_quota_us", "50000"),
+        ("cpu", "cpu.shares", "1024"),
+        ("cpuset", "cpuset.cpus", "0-1"),
+    )
+    assert settings(limits, 2) == (
+        ("memory", "memory.max", "1073741824"),
+        ("pids", "pids.max", "65"),
+        ("cpu", "cpu.max", "50000 100000"),
+        ("cpu", "cpu.weight", "39"),
+        ("cpuset", "cpuset.cpus", "0-1"),
+    )
+    assert settings(Limits(), 1) == settings(Limits(), 2) == ()
+
+
+def test_every_machine_has_a_user_of_its_own():
+    first, last = hypervisor.user_of("0" * 64), hypervisor.user_of("f" * 64)
+    assert first == 0x70000000
+    assert last == 0x7FFFFFFF
+
+
+def test_a_jail_takes_every_privilege_before_the_program():
+    place = Jail(5, 6, Path("/run/heft/machines/x/vm"), ((Path("/kits/vmlinux"), "/kernel"),))
+    command = jail.command(place, ("program", "argument"))
+    assert command[0] == "bwrap"
+    assert command[-2:] == ("program", "argument")
+    text = " ".join(command)
+    assert "--ro-bind /kits/vmlinux /kernel" in text
+    for wanted in (
+        "--unshare-net",
+        "--unshare-pid",
+        "--reuid 5 --regid 6 --clear-groups",
+        "--bounding-set -all --no-new-privs",
+    ):
+        assert wanted in text
