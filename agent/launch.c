@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "machine.h"
 #include "session.h"
 #include "users.h"
@@ -194,8 +195,12 @@ static int take_streams(struct launch *launch, struct failure *failure)
 
 static int enter(struct launch *launch, struct failure *failure)
 {
-    if (launch->mounts < 0)
+    if (launch->mounts < 0) {
+        /* Not on clone, which would make the agent's group the root of the namespace. */
+        if (cgroup_descriptor() >= 0 && unshare(CLONE_NEWCGROUP) < 0)
+            return fail_errno(failure, "cgroup namespace");
         return machine_enter(launch->terminal, failure);
+    }
     if (setns(launch->mounts, CLONE_NEWNS) < 0
         || (launch->cgroups >= 0 && setns(launch->cgroups, CLONE_NEWCGROUP) < 0))
         return fail(failure, NOT_FOUND, "the machine's first process has ended");
@@ -243,7 +248,9 @@ static void be_init(int report, int hold)
     if (inner == 0) {
         reset_signals();
         setpgid(0, 0);
+        signal(SIGTTOU, SIG_IGN); /* from the background, one is stopped for this */
         tcsetpgrp(0, getpid());
+        signal(SIGTTOU, SIG_DFL);
         return;
     }
     close(report);
@@ -288,7 +295,11 @@ _Noreturn void launch(struct launch *launch)
     struct failure failure = { .status = START_FAILED, .exit_code = REFUSED };
     static char path[PATH_MAX];
     char **argv, byte = 'R';
+    int kept[] = { launch->streams[0], launch->streams[1], launch->streams[2], launch->report,
+                   launch->hold, launch->mounts, launch->cgroups };
     session_forget();
+    /* Nothing of the agent's own, and no end of the child's own pipes: INIT does not exec. */
+    keep_only(kept, sizeof kept / sizeof *kept);
     reset_signals();
     umask(022);
     if (get_ready(launch, &argv, path, &failure) < 0)

@@ -47,7 +47,8 @@ static struct process *find(struct bytes record)
 {
     struct bytes id = record_find(record, ID);
     for (struct process *process = all; process != NULL; process = process->next)
-        if (strlen(process->id) == id.size && memcmp(process->id, id.data, id.size) == 0)
+        if (!process->disowned && strlen(process->id) == id.size
+            && memcmp(process->id, id.data, id.size) == 0)
             return process;
     return NULL;
 }
@@ -293,8 +294,7 @@ static pid_t begin_child(struct launch *given, bool workload, struct failure *fa
     pid_t pid;
     if (!workload)
         pid = clone_beside(given, failure);
-    else if ((pid = clone_child(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWCGROUP,
-                                cgroup_descriptor())) < 0)
+    else if ((pid = clone_child(CLONE_NEWPID | CLONE_NEWNS, cgroup_descriptor())) < 0)
         fail_errno(failure, "fork");
     if (pid == 0)
         launch(given);

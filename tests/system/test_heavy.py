@@ -104,6 +104,18 @@ def test_further_processes(client):
     assert client("exec", "second", "nosuch", check=False).returncode == 127
 
 
+def test_a_small_init_lets_input_end(client):
+    done = client(
+        "run", "--runtime", "heavy", "--init", "-i", "--rm", BUSYBOX, "cat", input="all\n"
+    )
+    assert done.stdout == "all\n"
+
+
+def test_it_sees_its_own_control_group_as_the_root(client):
+    done = run(client, "--rm", BUSYBOX, "cat", "/proc/self/cgroup")
+    assert done.stdout == "0::/\n"
+
+
 def test_what_cannot_be_is_refused_and_leaves_nothing(client, daemon, tmp_path):
     for words in (("--network", "host"), ("--pid", "host"), ("-v", f"{tmp_path}:/x")):
         done = run(client, "--rm", *words, BUSYBOX, "true")
