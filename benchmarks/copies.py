@@ -1,114 +1,88 @@
-"""How long `cp` takes: one large file and many small ones, each way, beside dockerd.
+"""How long `cp` takes: one large file and many small ones, each way."""
 
-    python -m benchmarks.copies [--rounds 5] [--files 20000] [--prefix /opt/heft]
-
-It needs root, runs in network and mount namespaces of its own, and leaves nothing behind. The image
-is busybox's, as nothing but files is moved.
-"""
-
-import argparse
+import itertools
 import os
-import shutil
-import subprocess
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import engines
-from benchmarks.engines import IMAGE, Engine, docker_client, plain
-from benchmarks.measure import Case, Sample, command, interleaved
-from tests.harness.images import busybox_tar
-from tests.harness.isolation import isolate
+from benchmarks.bench import DOCKERD, HEFT, Bench
+from benchmarks.engines import IMAGE, Command, plain
+from benchmarks.measure import Action, Case, command, interleaved
+from benchmarks.rows import Outcome, ratio
 
-LARGE = 200 << 20
+ROUNDS = 5
+LARGE = 200_000_000
 """Bytes of the one large file."""
 SMALL = 20_000
 """Files of 1 KiB, a hundred a directory."""
+NAME = "bench-copies"
+
+_numbers = itertools.count()
 
 
-def sources(directory: Path, files: int) -> dict[str, Path]:
-    """Make what is copied; by name."""
-    large, small = directory / "large", directory / "small"
-    large.write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
-    content = os.urandom(1024)
-    for number in range(files):
-        place = small / str(number // 100)
-        if number % 100 == 0:
-            place.mkdir(parents=True)
-        (place / str(number)).write_bytes(content)
-    return {"200 MB file": large, f"{files} small files": small}
+def measure(bench: Bench) -> Outcome:
+    """Time every copy, client and all, beside dockerd with the same client.
+
+    Nothing is removed on the way, as a removal of many files goes on behind what comes after it.
+    """
+    place = bench.directory / "copies"
+    place.mkdir()
+    sources = {"a file of 200 MB": large(place), f"{SMALL:,} small files": small(place)}
+    idle = ("--detach", "--name", NAME, "--network", "none", IMAGE, "sleep", "1000000")
+    for engine in (bench.heft, bench.docker):
+        engine.say(engine.run(*idle))
+        for source in sources.values():
+            engine.do("cp", str(source), f"{NAME}:/")
+    rows = []
+    for what, source in sources.items():
+        for way, actions in (("in", into(bench, source)), ("out", out(bench, source, place))):
+            found = interleaved(actions, bench.few(ROUNDS), warm_up=1)
+            title = f"`docker cp` of {what}, {way}, Heft ÷ dockerd"
+            rows.append(ratio(title, 0.8, found[HEFT], found[DOCKERD]))
+    for engine in (bench.heft, bench.docker):
+        engine.do("rm", "--force", NAME)
+    return Outcome(tuple(rows), {})
 
 
-def measure(
-    directory: Path, made: dict[str, Path], heft: Engine, docker: Engine, rounds: int
-) -> dict[str, Sample]:
-    """Time every copy, client and all; by name, in ms."""
-    assert heft.daemon is not None
-    clients = {
-        "docker → Heft": (docker_client(heft.daemon.socket), plain()),
-        "docker → dockerd": (docker.client, docker.environment),
-        "heft": (heft.client, heft.environment),
+def into(bench: Bench, source: Path) -> dict[str, Case]:
+    """Give the copies into the machine, each to a new name there."""
+    return {
+        name: Case(fresh((*client, "cp", str(source)), f"{NAME}:/in"))
+        for name, client in bench.clients.items()
     }
-    target = directory / "target"
-    cases = {}
-    for what, source in made.items():
-        for client, (words, environment) in clients.items():
-            said = (*words, "exec", "box", "rm", "-rf", f"/{source.name}")
-            clean = command(said, environment)
-            into = command((*words, "cp", str(source), f"box:/{source.name}"), environment)
-            out = command((*words, "cp", f"box:/kept/{source.name}", str(target)), environment)
-            cases[f"{what} in, {client}"] = Case(into, clean)
-            cases[f"{what} out, {client}"] = Case(out, lambda: remove(target))
-    return interleaved(cases, rounds, warm_up=0)
 
 
-def remove(target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
-        target.unlink()
+def out(bench: Bench, source: Path, place: Path) -> dict[str, Case]:
+    """Give the copies out of the machine, each to a new name here."""
+    return {
+        name: Case(fresh((*client, "cp", f"{NAME}:/{source.name}"), f"{place}/out"))
+        for name, client in bench.clients.items()
+    }
 
 
-def start(directory: Path, engine: Engine) -> None:
-    """Run a machine that has the files too, in a directory of the same names."""
-    tar = directory / "busybox.tar"
-    tar.write_bytes(busybox_tar())
-    engine.do("import", str(tar), IMAGE)
-    engine.say(engine.run("-d", "--name", "box", "--network", "none", IMAGE, "sleep", "100000"))
-    engine.do("exec", "box", "mkdir", "/kept")
+def fresh(words: Command, target: str) -> Action:
+    """Give the running of a command whose last word is another each time."""
+
+    def copy() -> None:
+        command((*words, f"{target}-{next(_numbers)}"), plain())()
+
+    return copy
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--files", type=int, default=SMALL)
-    parser.add_argument("--prefix", type=Path, default=Path("/opt/heft"))
-    options = parser.parse_args()
-    isolate()
-    group = f"/heft-bench-{os.getpid()}"
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heft-copies-")))
-        stack.callback(engines.remove_groups, group)
-        heft = stack.enter_context(engines.heft(directory / "heft", options.prefix, group))
-        docker = stack.enter_context(engines.dockerd(directory / "docker", group))
-        place = directory / "files"
-        place.mkdir()
-        made = sources(place, options.files)
-        for engine in (heft, docker):
-            start(directory, engine)
-            stack.callback(engine.do, "rm", "-f", "box")
-            for source in made.values():
-                engine.do("cp", str(source), "box:/kept/")
-        show(measure(place, made, heft, docker, options.rounds))
+def large(place: Path) -> Path:
+    """Make the large file."""
+    path = place / "large"
+    with path.open("wb") as file:
+        for _ in range(LARGE // 1_000_000):
+            file.write(os.urandom(1_000_000))
+    return path
 
 
-def show(found: dict[str, Sample]) -> None:
-    for name, sample in found.items():
-        what = name.rpartition(", ")[0]
-        base = found[f"{what}, docker → dockerd"].median
-        print(f"{name:45} {sample.median:8.0f} ms  ÷ {sample.median / base:.2f}")
-
-
-if __name__ == "__main__":
-    subprocess.run(("sync",), check=True)
-    main()
+def small(place: Path) -> Path:
+    """Make the directory of small files."""
+    path, content = place / "small", os.urandom(1024)
+    for number in range(SMALL):
+        directory = path / str(number // 100)
+        if number % 100 == 0:
+            directory.mkdir(parents=True)
+        (directory / str(number)).write_bytes(content)
+    return path

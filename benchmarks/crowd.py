@@ -7,13 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bench import Bench, say
 from benchmarks.engines import IMAGE, Engine
 from benchmarks.measure import processor_share, resident
+from benchmarks.rows import Outcome, Row
 
 IDLE = ("--detach", "--network", "none", IMAGE, "sleep", "1000000")
 SETTLE_SECONDS = 5.0
 REST_SECONDS = 20.0
 AT_ONCE = 4
+REMOVED_AT_ONCE = 250
+"""Names on one command line."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,43 @@ class Cost:
     """The daemon (with its own helper, where it has one), resident, with all machines."""
     processor: float
     """The daemon at rest."""
+
+
+def measure(bench: Bench) -> Outcome:
+    """See what idle machines cost with each engine."""
+    costs = []
+    for engine in (bench.heft, bench.docker, bench.podman):
+        say(f"{bench.options.machines} idle machines with {engine.name}")
+        costs.append(cost(engine, bench.options.machines))
+        clear(engine)
+    heft, docker, podman = costs
+    rows = (
+        Row(
+            "resident memory of an idle machine, all of Heft's processes for it",
+            2.5,
+            "MiB",
+            heft.each,
+            f"{heft.each:.1f} MiB (a page that many map counted once: {heft.each_shared:.1f})",
+            f"dockerd {docker.each:.1f}, podman {podman.each:.1f} MiB",
+        ),
+        Row(
+            f"the daemon at rest with {heft.machines} machines: memory",
+            90,
+            "MiB",
+            heft.daemon,
+            f"{heft.daemon:.0f} MiB",
+            f"dockerd, containerd {docker.daemon:.0f} MiB",
+        ),
+        Row(
+            f"the daemon at rest with {heft.machines} machines: processor",
+            0.5,
+            "%",
+            heft.processor,
+            f"{heft.processor:.2f} %",
+            f"dockerd, containerd {docker.processor:.2f} %",
+        ),
+    )
+    return Outcome(rows, {})
 
 
 def family(engine: Engine) -> list[int]:
@@ -74,5 +115,5 @@ def cost(engine: Engine, machines: int) -> Cost:
 def clear(engine: Engine) -> None:
     """Remove all machines."""
     names = engine.do("ps", "--all", "--quiet").split()
-    if names:
-        engine.do("rm", "--force", *names)
+    for first in range(0, len(names), REMOVED_AT_ONCE):
+        engine.do("rm", "--force", *names[first : first + REMOVED_AT_ONCE])

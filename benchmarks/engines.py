@@ -3,8 +3,6 @@
 import contextlib
 import os
 import resource
-import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +11,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
+
+from benchmarks.disk import memory
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -157,22 +157,19 @@ def heft(directory: Path, prefix: Path, cgroup: str) -> Iterator[Engine]:
     daemon = Daemon(command, place, directory / "log")
     environment = {**os.environ, "HEFT_HOST": f"unix://{place}"}
     client = (str(prefix / "bin/heft"),)
-    daemon.start()
-    try:
-        yield Engine("Heft", client, directory, b"conmon", daemon, environment)
-    finally:
-        daemon.stop()
-        subprocess.run((*command, "--teardown"), check=False, capture_output=True)
+    with memory(directory / "run"):
+        daemon.start()
+        try:
+            yield Engine("Heft", client, directory, b"conmon", daemon, environment)
+        finally:
+            daemon.stop()
+            subprocess.run((*command, "--teardown"), check=False, capture_output=True)
 
 
 @contextlib.contextmanager
 def dockerd(directory: Path, cgroup: str) -> Iterator[Engine]:
     """dockerd with its own containerd; the host's, if there is one, is out of its sight."""
     directory.mkdir()
-    hidden = Path("/run/containerd")
-    made = not hidden.exists()
-    hidden.mkdir(exist_ok=True)
-    subprocess.run(("mount", "-t", "tmpfs", "tmpfs", str(hidden)), check=True)
     place = directory / "docker.sock"
     command = (
         "dockerd",
@@ -183,20 +180,32 @@ def dockerd(directory: Path, cgroup: str) -> Iterator[Engine]:
     )
     (directory / "none.json").write_text("{}")
     daemon = Daemon(command, place, directory / "log")
-    try:
-        daemon.start()
-        yield Engine("Docker", docker_client(place), directory, b"containerd-shim", daemon, plain())
-    finally:
-        daemon.stop()
-        subprocess.run(("umount", "-l", str(hidden)), check=False)
-        if made:
-            hidden.rmdir()
+    with memory(directory / "exec"), _hidden(Path("/run/containerd")):
+        try:
+            daemon.start()
+            client = docker_client(place)
+            yield Engine("Docker", client, directory, b"containerd-shim", daemon, plain())
+        finally:
+            daemon.stop()
 
 
 @contextlib.contextmanager
-def podman(directory: Path, cgroup: str) -> Iterator[Engine]:
+def _hidden(path: Path) -> Iterator[None]:
+    """Let an empty directory stand where something of the host's may be."""
+    made = not path.exists()
+    path.mkdir(exist_ok=True)
+    subprocess.run(("mount", "-t", "tmpfs", "tmpfs", str(path)), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(("umount", "-l", str(path)), check=False)
+        if made:
+            path.rmdir()
+
+
+@contextlib.contextmanager
+def podman(directory: Path) -> Iterator[Engine]:
     """Podman on a store of its own."""
-    del cgroup
     directory.mkdir()
     client = (
         *("podman", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"),
@@ -207,10 +216,11 @@ def podman(directory: Path, cgroup: str) -> Iterator[Engine]:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limits = ("--ulimit", f"nofile={files}:{files}", "--ulimit", "nproc=4096:4096")
     engine = Engine("Podman", client, directory, b"conmon", None, plain(), limits)
-    try:
-        yield engine
-    finally:
-        engine.do("rm", "--all", "--force", "--time", "0")
+    with memory(directory / "run"), memory(directory / "tmp"):
+        try:
+            yield engine
+        finally:
+            engine.do("rm", "--all", "--force", "--time", "0")
 
 
 def docker_client(place: Path) -> Command:
@@ -229,15 +239,3 @@ def remove_groups(cgroup: str) -> None:
         for path, _, _ in os.walk(root, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(path)
-
-
-def end(pids: list[int]) -> None:
-    """Kill processes that this run has started."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def remove(directory: Path) -> None:
-    """Delete what a run left on the disk."""
-    shutil.rmtree(directory, ignore_errors=True)

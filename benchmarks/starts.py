@@ -2,32 +2,77 @@
 
 import json
 import subprocess
-import time
 from contextlib import closing
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 
-from benchmarks.engines import IMAGE, Engine, docker_client, plain, request
-from benchmarks.measure import Case, Sample, command, interleaved, seconds
+from benchmarks.bench import DOCKERD, HEFT, Bench
+from benchmarks.engines import IMAGE, Engine, plain, request
+from benchmarks.measure import Case, Sample, command, interleaved
+from benchmarks.rows import Outcome, Row, ms, ratio
 
 RUN = ("--rm", IMAGE, "true")
 RUN_ALONE = ("--rm", "--network", "none", IMAGE, "true")
 
 
-def whole(heft: Engine, docker: Engine, podman: Engine, rounds: int) -> dict[str, Sample]:
+def measure(bench: Bench) -> Outcome:
+    """Time whole commands, the daemon's share of them, and the command's own start."""
+    found = whole(bench)
+    make_bundle(bench.directory / "bundle", bench.tar, bench.group)
+    parts = shares(bench.heft, bench.directory / "bundle", bench.rounds)
+    crun, start = parts["crun create"], parts["create and start"]
+    first = first_request(bench.heft, bench.directory, bench.rounds)
+    rows = (
+        ratio(
+            "`docker run --rm IMAGE true` on the default bridge, Heft ÷ dockerd",
+            0.30,
+            found[f"{HEFT}, bridge"],
+            found[f"{DOCKERD}, bridge"],
+        ),
+        ratio(
+            "`docker run --rm --network none IMAGE true`, Heft ÷ dockerd",
+            0.30,
+            found[f"{HEFT}, none"],
+            found[f"{DOCKERD}, none"],
+        ),
+        ratio(
+            "`heft run --rm --network none IMAGE true` ÷ the same with podman",
+            0.9,
+            found["heft, none"],
+            found["podman, none"],
+        ),
+        Row(
+            "the daemon's own share of a start: the requests create and start, less `crun create`",
+            25,
+            "ms",
+            start.median - crun.median,
+            ms(start),
+            f"crun {ms(crun)}",
+        ),
+        Row(
+            "from the start of the command `heft` to its first request",
+            45,
+            "ms",
+            first.median,
+            ms(first),
+        ),
+    )
+    return Outcome(rows, found)
+
+
+def whole(bench: Bench) -> dict[str, Sample]:
     """Time whole commands, client and all; by name, in ms."""
-    assert heft.daemon is not None
-    through = docker_client(heft.daemon.socket)
+    heft, docker, podman, through = bench.heft, bench.docker, bench.podman, bench.through
     cases = {
-        "docker → Heft, bridge": ((*through, "run", *RUN), plain()),
-        "docker → dockerd, bridge": (docker.run(*RUN), docker.environment),
-        "docker → Heft, none": ((*through, "run", *RUN_ALONE), plain()),
-        "docker → dockerd, none": (docker.run(*RUN_ALONE), docker.environment),
+        f"{HEFT}, bridge": ((*through, "run", *RUN), plain()),
+        f"{DOCKERD}, bridge": (docker.run(*RUN), docker.environment),
+        f"{HEFT}, none": ((*through, "run", *RUN_ALONE), plain()),
+        f"{DOCKERD}, none": (docker.run(*RUN_ALONE), docker.environment),
         "heft, bridge": (heft.run(*RUN), heft.environment),
         "heft, none": (heft.run(*RUN_ALONE), heft.environment),
         "podman, none": (podman.run(*RUN_ALONE), podman.environment),
     }
-    return interleaved({name: Case(command(*case)) for name, case in cases.items()}, rounds)
+    return interleaved({name: Case(command(*case)) for name, case in cases.items()}, bench.rounds)
 
 
 def shares(heft: Engine, bundle: Path, rounds: int) -> dict[str, Sample]:
@@ -97,22 +142,3 @@ def first_request(heft: Engine, directory: Path, rounds: int) -> Sample:
         began: list[subprocess.Popen[bytes]] = []
         connections: list[socket] = []
         return interleaved({"": Case(once, after)}, rounds)[""]
-
-
-def answer_after_kill(heft: Engine, machines: int, rounds: int) -> Sample:
-    """Time a killed daemon's next one from its start until it lists all machines, in ms."""
-    daemon = heft.daemon
-    assert daemon is not None
-
-    def come_back() -> None:
-        daemon.start()
-        status, body = request(daemon.socket, "GET", "/containers/json")
-        assert status == 200, body
-        assert len(json.loads(body)) == machines, f"{len(json.loads(body))} of {machines} run"
-
-    times = []
-    for _ in range(rounds):
-        daemon.kill()
-        times.append(seconds(come_back) * 1000)
-        time.sleep(1)
-    return Sample(tuple(times))
