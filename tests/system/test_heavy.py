@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from heft.guest.kits import Kits
-from heft.weights.heavy import qemu
+from heft.errors import HostError
+from heft.guest.kits import DEFAULT, Kits
+from heft.weights.heavy import qemu, templates
 from heft.weights.heavy.hypervisor import user_of
+from heft.weights.heavy.qemu import Shape
+from heft.weights.heavy.templates import Templates
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
-from tests.harness import leaks
+from tests.harness import agent, kit, leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
@@ -197,3 +200,23 @@ async def test_without_qemu_the_weight_says_why_and_harms_nothing(tmp_path, monk
     assert "no-such-qemu is not installed" in found.why
     await weight.sweep(frozenset())
     assert (tmp_path / "runs" / "other").is_dir(), "what is another weight's stays"
+
+
+async def test_a_template_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, clean_host):
+    monkeypatch.setattr(templates, "BOOT_SECONDS", 0.1)
+    kits = Kits(kit.KITS, agent.built() / "heft-agent")
+    made = Templates(tmp_path / "templates", "any", 0)
+    made.start()
+    ready = await kits.ensure(DEFAULT, print)
+    with pytest.raises(HostError, match="was not ready"):
+        await made.ensure(ready, Shape(128 << 20, 1, "tcg"), print)
+    assert list((tmp_path / "templates").iterdir()) == []
+    running = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    assert not [path for path in running if str(tmp_path) in command_line(path)]
+
+
+def command_line(path: Path) -> str:
+    try:
+        return (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

@@ -36,6 +36,8 @@ class Jail:
     """Files of the host that it can read, and where it sees them."""
     devices: tuple[str, ...] = ()
     """Device nodes of the host that it can open."""
+    tied: bool = False
+    """Whether it ends with who started it; else it goes on, as machines do."""
 
 
 def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
@@ -54,6 +56,7 @@ def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
         *("--cap-add", "CAP_SETPCAP"),
         *_NAMESPACES,
         *_SYSTEM,
+        *(("--die-with-parent",) if jail.tied else ()),
         *("--bind", str(jail.directory), "/run", *seen, "--chdir", "/run", "--new-session", "--"),
         *("setpriv", "--reuid", str(jail.uid), "--regid", str(jail.gid), "--clear-groups"),
         *("--inh-caps", "-all", "--bounding-set", "-all", "--no-new-privs", "--"),

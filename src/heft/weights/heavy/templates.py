@@ -146,6 +146,7 @@ class Templates:
             directory=new / "vm",
             readable=((kit.kernel, "/kernel"), (kit.initramfs, "/initramfs")),
             devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
+            tied=True,
         )
         state = os.open(new / "state", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         errors = os.memfd_create("errors")
