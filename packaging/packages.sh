@@ -53,7 +53,13 @@ mkdir -p "$known"
 for package in $missing; do
     echo "$package" >>"$known/packages"
     # What Debian enables for the next boot was not asked for: only the programs are used.
-    if [ "$package" = docker.io ] && under_systemd; then
-        systemctl disable -q docker.service docker.socket containerd.service || true
+    case $package in
+    docker.io) services="docker.service docker.socket containerd.service" ;;
+    rsyslog) services="rsyslog.service syslog.socket" ;;
+    *) services= ;;
+    esac
+    if [ -n "$services" ] && under_systemd; then
+        # shellcheck disable=SC2086  # one word a service
+        systemctl disable -q $services || true
     fi
 done

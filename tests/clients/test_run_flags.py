@@ -461,7 +461,7 @@ def test_log_drivers(client: Client) -> None:
     done = client("logs", "none", check=False)
     assert "does not support reading" in done.stderr
     client("rm", "-f", "json-file", "local", "none")
-    refused(client, "no log driver named 'syslog' is registered", "--log-driver", "syslog")
+    refused(client, "no log driver named 'gelf' is registered", "--log-driver", "gelf")
     refused(client, "unknown log opt 'color'", "--log-opt", "color=red")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heft.engine import validation
+from heft.engine import log_config, validation
 from heft.errors import InvalidArgument
 from heft.model.config import Config, HostConfig, LogConfig, RestartPolicy, Ulimit
 
@@ -61,15 +61,15 @@ def test_process() -> None:
 def test_limits() -> None:
     refused("invalid ulimit type: files", ulimits=[Ulimit(name="files")])
     refused("soft limit", ulimits=[Ulimit(name="nofile", soft=2, hard=1)])
-    refused("no log driver named 'syslog'", log_config=LogConfig(type="syslog"))
+    refused("no log driver named 'gelf'", log_config=LogConfig(type="gelf"))
     refused("unknown log opt 'x'", log_config=LogConfig(config={"x": "y"}))
     refused("invalid size", log_config=LogConfig(config={"max-size": "10x"}))
 
 
 def test_log_limits() -> None:
     config = LogConfig(config={"max-size": "10m", "max-file": "3"})
-    assert validation.log_limits(HostConfig(log_config=config)) == (10 * MIB, 3)
-    assert validation.log_limits(HostConfig()) == (0, 1)
+    assert log_config.limits(HostConfig(log_config=config)) == (10 * MIB, 3)
+    assert log_config.limits(HostConfig()) == (0, 1)
 
 
 @pytest.mark.parametrize(

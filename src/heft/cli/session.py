@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import select
+import signal
 
 from heft.cli.failures import Unreachable
 from heft.cli.frames import MULTIPLEXED, Output
@@ -43,16 +44,24 @@ class Session:
         self._watch = Watch(keys) if keys and tty and stdin and is_terminal(STDIN) else None
         self._unsent = bytearray()
         self._input_ended = False
+        self._signalled = -1
+        """A pipe in which there is something when a signal has come."""
 
     def run(self) -> Ending:
         """Carry until the end. Raises `Unreachable` if the connection breaks."""
         peer = self._connection.socket
         peer.setblocking(False)
+        self._signalled, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # A signal that comes just before poll(2) would else be dealt with when that returns.
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         try:
             with self._raw:
                 while self._turn():
                     pass
         finally:
+            signal.set_wakeup_fd(-1)
+            os.close(told)
+            os.close(self._signalled)
             self._connection.close()
         detached = self._watch is not None and self._watch.seen
         return Ending.DETACHED if detached else Ending.OUTPUT
@@ -63,6 +72,8 @@ class Session:
             ready = {self._connection.socket.fileno(): select.POLLIN}
         else:
             ready = dict(self._poll().poll())
+        if self._signalled in ready:
+            os.read(self._signalled, BLOCK)
         events = ready.get(self._connection.socket.fileno(), 0)
         if events & select.POLLOUT:
             self._send()
@@ -77,6 +88,7 @@ class Session:
         sends = self._unsent or self._connection.waits
         wanted = select.POLLIN | (select.POLLOUT if sends else 0)
         poll.register(self._connection.socket.fileno(), wanted)
+        poll.register(self._signalled, select.POLLIN)
         if self._reads and len(self._unsent) < MOST_UNSENT:
             poll.register(STDIN, select.POLLIN)
         return poll

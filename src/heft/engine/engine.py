@@ -15,6 +15,7 @@ from heft.engine.execs import Execs
 from heft.engine.machines import Machines
 from heft.engine.parts import Parts
 from heft.engine.records import Records
+from heft.engine.syslog.forwarding import Forwarding
 from heft.guest.kits import Kits
 from heft.host.trash import Trash
 from heft.images.catalog import Images, ImageUser
@@ -69,9 +70,10 @@ class Engine:
         kits = Kits(layout.kits, settings.agent)
         await asyncio.to_thread(kits.start)
         weights = registry.weights(layout, settings.cgroup_parent, settings.runtime, kits)
+        records = Records(database)
         parts = Parts(
             settings=settings,
-            records=Records(database),
+            records=records,
             images=Images(layout.images, database, events.publisher("image"), trash),
             networks=Networks(
                 layout.networks, database, events.publisher("network"), settings.network
@@ -80,6 +82,7 @@ class Engine:
             events=events,
             weights=weights,
             trash=trash,
+            forwarding=Forwarding(layout, records),
             capabilities=capabilities.bounding_set(),
         )
         engine = cls(settings, parts, database)
@@ -92,6 +95,7 @@ class Engine:
             self._availability[name] = await weight.probe()
         await self.images.start()
         await self.volumes.start()
+        self._parts.forwarding.resume()
         await recovery.recover(self._parts, self.machines)
         self._tasks.append(asyncio.create_task(rotation.keep_rotating(self._parts)))
 
@@ -106,6 +110,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.forwarding.close()
         await self.machines.close()
         await self.execs.close()
         await self.networks.close()

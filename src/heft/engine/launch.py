@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.engine import capabilities
-from heft.engine.validation import log_limits, upper_size
+from heft.engine import capabilities, log_config
+from heft.engine.validation import upper_size
 from heft.errors import InvalidArgument
 from heft.model.machine import MountKind, MountPoint
 from heft.weights.base import Launch, Log, Namespaces, Process, Resources, Root, Security
@@ -67,8 +67,7 @@ class Place:
 def build(machine: Machine, place: Place) -> Launch:
     """Give everything that a weight needs to run the machine once."""
     host = machine.host_config
-    size, files = log_limits(host)
-    keeps_log = host.log_config.type != "none"
+    size, files = log_config.limits(host)
     return Launch(
         id=machine.id,
         name=machine.name,
@@ -91,11 +90,11 @@ def build(machine: Machine, place: Place) -> Launch:
         resources=_resources(host),
         security=_security(host),
         log=Log(
-            place.directory / "log" if keeps_log else None,
+            place.directory / "log" if log_config.is_kept(host) else None,
             size,
             files,
             journal=host.log_config.type == "journald",
-            tag=host.log_config.config.get("tag", ""),
+            tag=log_config.tag(machine),
         ),
         shm_size=host.shm_size,
         sysctls=host.sysctls,

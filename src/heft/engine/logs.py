@@ -160,7 +160,7 @@ async def _follow(
         while True:
             # Asked before reading: what was written before the run ended, or the log was rotated,
             # is still read after it.
-            goes_on, over = query.follow and is_up(), _is_over(path, handle)
+            goes_on, over = query.follow and is_up(), is_over(path, handle)
             block = handle.read(BLOCK) if handle else b""
             if block:
                 pause = QUICKEST_LOOK
@@ -169,7 +169,7 @@ async def _follow(
                     yield line
                 await asyncio.sleep(0)
             elif query.follow and over:
-                before, handle = handle, _next(path, handle)
+                before, handle = handle, next_file(path, handle)
                 if before is not None:
                     before.close()
             elif not goes_on or time.monotonic() > end:
@@ -182,7 +182,7 @@ async def _follow(
             handle.close()
 
 
-def _is_over(path: Path, handle: BinaryIO | None) -> bool:
+def is_over(path: Path, handle: BinaryIO | None) -> bool:
     """Say whether there is a file after this one: the monitor writes to this no more."""
     try:
         status = path.stat()
@@ -191,7 +191,7 @@ def _is_over(path: Path, handle: BinaryIO | None) -> bool:
     return handle is None or os.fstat(handle.fileno()).st_ino != status.st_ino
 
 
-def _next(path: Path, handle: BinaryIO | None) -> BinaryIO:
+def next_file(path: Path, handle: BinaryIO | None) -> BinaryIO:
     """Open the file after this one; the oldest there is, if this one is not kept any more."""
     files = [*rotated(path), path]
     numbers = [file.stat().st_ino for file in files]

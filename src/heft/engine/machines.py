@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from heft.engine import creation, logs, names, removal
+from heft.engine import creation, log_config, logs, names, removal
 from heft.engine.life import Life
 from heft.errors import Conflict, HeftError, InvalidArgument
 from heft.host.processes import run
@@ -150,8 +150,9 @@ class Machines:
     def logs(self, reference: str, query: LogQuery) -> AsyncGenerator[LogLine, None]:
         """Give what it wrote; with `follow`, until its run ends. The caller closes it."""
         machine = self.get(reference)
-        if machine.host_config.log_config.type == "none":
-            raise InvalidArgument('configured logging driver does not support reading: "none"')
+        if not log_config.is_readable(machine.host_config):
+            kind = machine.host_config.log_config.type
+            raise InvalidArgument(f'configured logging driver does not support reading: "{kind}"')
         path = self._parts.settings.layout.machine(machine.id) / "log"
         return logs.read(path, query, lambda: self._is_up(machine.id))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from heft.engine.events import Events
     from heft.engine.records import Records
     from heft.engine.settings import Settings
+    from heft.engine.syslog.forwarding import Forwarding
     from heft.host.trash import Trash
     from heft.images.catalog import Images
     from heft.model.machine import Machine
@@ -35,6 +36,7 @@ class Parts:
     events: Events
     weights: Mapping[str, Weight]
     trash: Trash
+    forwarding: Forwarding
     capabilities: frozenset[str]
     """Those this daemon can give to a workload."""
 

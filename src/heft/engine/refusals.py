@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heft.engine import log_config
+from heft.engine.syslog import target
 from heft.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
 def check(host: HostConfig, *, bounds_upper: bool) -> tuple[str, ...]:
-    """Raise `NotSupported` for what is not done; give warnings of what is left out.
+    """Raise `NotSupported` for what cannot be done here; give warnings of what is left out.
 
     `bounds_upper`: the machine's weight can keep its writable layer to a size.
     """
@@ -40,6 +42,8 @@ def check(host: HostConfig, *, bounds_upper: bool) -> tuple[str, ...]:
         raise NotSupported(
             "journald is not enabled on this host", hint="use the log driver json-file or local"
         )
+    if host.log_config.type == log_config.SYSLOG:
+        target.check_socket(target.read(host.log_config.config))
     return _left_out(host)
 
 

@@ -26,6 +26,7 @@ async def remove(parts: Parts, machine: Machine, *, volumes: bool) -> None:
     reach("remove.intended")
     if not clean:
         await run.clear(parts, machine)
+    await parts.forwarding.end(machine.id)
     reach("remove.discarded")
     parts.trash.throw(parts.settings.layout.machine(machine.id))
     reach("remove.directory")

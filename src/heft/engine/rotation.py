@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from heft.engine.validation import log_limits
+from heft.engine import log_config
 from heft.errors import HeftError
 from heft.weights.base import Rotating
 
@@ -36,7 +36,7 @@ class _Watch:
         limited = [
             machine
             for machine in self._parts.records
-            if machine.is_up and log_limits(machine.host_config)[0]
+            if machine.is_up and log_config.limits(machine.host_config)[0]
         ]
         for gone in self._seen.keys() - {machine.id for machine in limited}:
             del self._seen[gone]
@@ -50,7 +50,7 @@ class _Watch:
 
     async def look(self, machine: Machine) -> None:
         """Rotate the machine's log if it is full; see how fast it grows."""
-        limit, _ = log_limits(machine.host_config)
+        limit, _ = log_config.limits(machine.host_config)
         path = self._parts.settings.layout.machine(machine.id) / "log"
         size = path.stat().st_size if path.exists() else 0
         now = time.monotonic()
@@ -87,7 +87,7 @@ async def rotate_if_full(parts: Parts, machine: Machine) -> None:
     another name; where there is no file at the log's path, it is told again.
     """
     weight = parts.weight(machine)
-    limit, files = log_limits(machine.host_config)
+    limit, files = log_config.limits(machine.host_config)
     path = parts.settings.layout.machine(machine.id) / "log"
     if not limit or not isinstance(weight, Rotating):
         return

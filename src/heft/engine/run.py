@@ -70,6 +70,7 @@ async def _begin(
 ) -> Machine:
     weight = parts.weight(machine)
     parts.check_joined(machine)
+    await parts.forwarding.begin(machine)
     await parts.make_base(machine)
     machine = await own_users.begin(parts, machine, undo)
     if network := network_of(machine):

@@ -6,6 +6,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from heft.engine import log_config
+from heft.engine.sizes import parse_size
 from heft.errors import InvalidArgument
 from heft.networks.ports import requested_ports
 
@@ -26,15 +28,6 @@ ULIMITS = frozenset(
 )
 IPC_SYSCTLS = frozenset({"kernel.sem"})
 """Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*`, `fs.mqueue.*`: ipc_namespaces(7)."""
-LOG_TYPES = frozenset({"", "json-file", "local", "none", "journald"})
-LOG_OPTIONS = frozenset(
-    (
-        "max-size max-file compress labels labels-regex env env-regex tag mode max-buffer-size"
-    ).split()
-)
-BOUNDED_LOGS = {"local": ("20m", "5"), "journald": ("20m", "5")}
-"""Size and number of files where nothing is said (moby, loggerutils/cache and local)."""
-_SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def check(config: Config, host: HostConfig) -> tuple[str, ...]:
@@ -48,7 +41,7 @@ def check(config: Config, host: HostConfig) -> tuple[str, ...]:
     _check_block_io(host)
     _check_ulimits(host)
     _check_sysctls(host)
-    log_limits(host)
+    log_config.check(host)
     requested_ports(config.exposed_ports, host.port_bindings, host.publish_all_ports)
     return _check_memory(host)
 
@@ -226,27 +219,6 @@ def _check_sysctls(host: HostConfig) -> None:
         )
 
 
-def log_limits(host: HostConfig) -> tuple[int, int]:
-    """Give the log's size in bytes at which it is rotated (0: never) and the number of files."""
-    kind, options = host.log_config.type, host.log_config.config
-    if kind not in LOG_TYPES:
-        raise InvalidArgument(
-            f"logger: no log driver named '{kind}' is registered",
-            hint="there are json-file, local, journald and none; the journal can be sent on",
-        )
-    for name in options:
-        if name not in LOG_OPTIONS:
-            raise InvalidArgument(f"unknown log opt '{name}' for {kind or 'json-file'} log driver")
-    usual_size, usual_files = BOUNDED_LOGS.get(kind, ("", "1"))
-    size = options.get("max-size", usual_size)
-    files = options.get("max-file", usual_files)
-    if not files.isdecimal() or not 1 <= int(files) <= 1000:
-        raise InvalidArgument(f"max-file cannot be less than 1: '{files}'")
-    if size in ("", "-1", "0"):
-        return 0, int(files)
-    return max(parse_size(size, "max-size"), 1), int(files)
-
-
 def upper_size(host: HostConfig) -> int:
     """Give the bytes that the machine's writable layer may have; 0: nothing was said.
 
@@ -256,16 +228,6 @@ def upper_size(host: HostConfig) -> int:
         if name != "size":
             raise InvalidArgument(f"unknown option in --storage-opt: {name}", hint="size=20G")
     return parse_size(host.storage_opt.get("size", "0"), "--storage-opt size")
-
-
-def parse_size(text: str, what: str) -> int:
-    """Give the bytes that a size as `10m` means; the units are powers of 1024."""
-    digits = text.lower().removesuffix("ib").removesuffix("b")
-    unit = digits[-1:] if digits[-1:].isalpha() else ""
-    number = digits.removesuffix(unit) if unit else digits
-    if unit not in _SIZE_UNITS or not number.isdecimal():
-        raise InvalidArgument(f"invalid size for {what}: '{text}'")
-    return int(number) * _SIZE_UNITS[unit]
 
 
 def signal_number(name: str) -> int:

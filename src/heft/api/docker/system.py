@@ -37,7 +37,7 @@ DRIVERS = {
     "Volume": ["local"],
     "Network": ["bridge", "host", "null"],
     "Authorization": None,
-    "Log": ["json-file", "local", "none"],
+    "Log": ["json-file", "journald", "local", "none", "syslog"],
 }
 
 
