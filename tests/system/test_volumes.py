@@ -99,7 +99,9 @@ async def test_pruning(volumes: Volumes) -> None:
         await volumes.create(name)
         (volumes.path(name) / "file").write_text("12345")
     removed, freed = volumes.prune(
-        keep=lambda volume: volume.name == "wanted", in_use=frozenset({"used"})
+        keep=lambda volume: volume.name == "wanted",
+        in_use=frozenset({"used"}),
+        sizes=await volumes.sizes(["used", "wanted", "idle", "none"]),
     )
     assert (removed, freed) == (("idle",), 5)
 

@@ -192,7 +192,7 @@ def test_what_takes_up_space() -> None:
             "Volumes": [{"UsageData": {"RefCount": 1, "Size": -1}}],
         }
     )
-    assert [row["Reclaimable"] for row in rows] == ["2kB (66%)", "30B (75%)", "N/A"]
+    assert [row["Reclaimable"] for row in rows] == ["2kB (66%)", "30B (75%)", "0B"]
     assert [row["Active"] for row in rows] == ["1", "1", "1"]
 
 

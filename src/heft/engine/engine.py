@@ -171,9 +171,13 @@ class Engine:
         """Remove a volume. Raises `Conflict` if a machine mounts it."""
         self.volumes.remove(name, users=removal.volume_users(self._parts, name), force=force)
 
-    def prune_volumes(self, keep: Callable[[Volume], bool]) -> tuple[tuple[str, ...], int]:
+    async def prune_volumes(self, keep: Callable[[Volume], bool]) -> tuple[tuple[str, ...], int]:
         """Remove the volumes that no machine mounts and `keep` does not want."""
-        return self.volumes.prune(keep=keep, in_use=self.volumes_in_use())
+        used = self.volumes_in_use()
+        names = [v.name for v in self.volumes.list() if v.name not in used and not keep(v)]
+        sizes = await self.volumes.sizes(names)
+        # Asked again: a machine may have been made meanwhile.
+        return self.volumes.prune(keep=keep, in_use=self.volumes_in_use(), sizes=sizes)
 
     def volumes_in_use(self) -> frozenset[str]:
         """Give the names of the volumes that machines mount."""

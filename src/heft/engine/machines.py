@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 from typing import TYPE_CHECKING
 
 from heft.engine import creation, log_config, logs, names, removal
 from heft.engine.life import Life
 from heft.errors import Conflict, HeftError, InvalidArgument
+from heft.host import space
 from heft.host.processes import run
 from heft.model.machine import Machine, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from pathlib import Path
 
     from heft.engine.execs import Execs
     from heft.engine.parts import Parts
@@ -183,7 +182,7 @@ class Machines:
         """Give the bytes of its writable layer, and of that and its image."""
         machine = self.get(reference)
         upper = self._parts.settings.layout.machine(machine.id) / "upper"
-        written = await asyncio.to_thread(disk_usage, upper)
+        written = await asyncio.to_thread(space.used, upper, disks=True)
         image = next((i for i in self._parts.images.list() if i.id == machine.image), None)
         return written, written + (image.size if image else 0)
 
@@ -209,23 +208,3 @@ def select_processes(
     column = titles.index("PID")
     rows = (tuple(line.split(None, len(titles) - 1)) for line in lines[1:])
     return titles, tuple(row for row in rows if len(row) > column and row[column] in wanted)
-
-
-def disk_usage(directory: Path) -> int:
-    """Give the bytes of all files under a directory, each hard-linked file once.
-
-    Files at its top are disks: they are sparse, and count with what they take on the host's.
-    """
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for path, _, entries in os.walk(directory):
-        is_top = path == os.fspath(directory)
-        for entry in entries:
-            try:
-                status = os.lstat(os.path.join(path, entry))
-            except FileNotFoundError:
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512 if is_top else status.st_size
-    return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, InvalidArgument, NotFound, NotSupported
 from heft.failures import translated
-from heft.host import mounts
+from heft.host import mounts, space
 from heft.host.paths import open_in_root
 from heft.host.processes import run
 from heft.model.volume import Volume
 from heft.store.database import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from heft.host.trash import Trash
@@ -136,16 +137,24 @@ class Volumes:
         self._trash.throw(self._root / name)
         self._publish("destroy", name, {"driver": "local"})
 
+    async def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Give the bytes that are in volumes, as far as these exist."""
+        paths = {name: self.path(name) for name in names if name in self._volumes}
+        return await asyncio.to_thread(
+            lambda: {name: space.used(path) for name, path in paths.items()}
+        )
+
     def prune(
-        self, *, keep: Callable[[Volume], bool], in_use: frozenset[str]
+        self, *, keep: Callable[[Volume], bool], in_use: frozenset[str], sizes: Mapping[str, int]
     ) -> tuple[tuple[str, ...], int]:
-        """Remove what no machine mounts and `keep` does not want; give names and bytes freed."""
+        """Remove what no machine mounts and `keep` does not want; give names and bytes freed.
+
+        `sizes` is what was measured before.
+        """
         names = [v.name for v in self.list() if v.name not in in_use and not keep(v)]
-        freed = 0
         for name in names:
-            freed += sum(entry.stat().st_size for entry in _files(self.path(name)))
             self.remove(name, users=())
-        return tuple(names), freed
+        return tuple(names), sum(sizes.get(name, 0) for name in names)
 
     async def populate(self, name: str, layers: Sequence[Path], target: str) -> None:
         """Fill an empty volume with what an image has at `target`, its owner and mode included.
@@ -210,12 +219,3 @@ def check_name(name: str) -> None:
             ' only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host'
             " directory, use absolute path"
         )
-
-
-def _files(directory: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(directory / entry.name)
-            else:
-                yield entry

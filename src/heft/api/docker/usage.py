@@ -41,7 +41,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
             answer["LayersSize"] = usage.size
             answer["Images"] = _images(call, machines, usage)
         elif kind == "volume":
-            answer["Volumes"] = _volumes(call, machines)
+            answer["Volumes"] = await _volumes(call, machines)
         elif kind == "build-cache":
             answer["BuildCache"] = []
             answer["BuilderSize"] = 0
@@ -73,12 +73,16 @@ async def _containers(call: Call, machines: Sequence[Machine]) -> list[dict[str,
     return rows
 
 
-def _volumes(call: Call, machines: Sequence[Machine]) -> list[dict[str, Any]]:
-    users = Counter(mount.volume for machine in machines for mount in machine.mounts)
+async def _volumes(call: Call, machines: Sequence[Machine]) -> list[dict[str, Any]]:
+    known = call.engine.volumes.list()
+    sizes = await call.engine.volumes.sizes(volume.name for volume in known)
+    users = Counter(
+        name for machine in machines for name in {mount.volume for mount in machine.mounts}
+    )
     return [
         {
             **volumes.view(volume, str(call.engine.volumes.path(volume.name))),
-            "UsageData": {"RefCount": users[volume.name], "Size": -1},
+            "UsageData": {"RefCount": users[volume.name], "Size": sizes.get(volume.name, -1)},
         }
-        for volume in call.engine.volumes.list()
+        for volume in known
     ]

@@ -115,5 +115,5 @@ async def prune(call: Call) -> web.StreamResponse:
     def keep(volume: Volume) -> bool:
         return not ((every or volume.anonymous) and f.labels_fit(volume.labels, wanted))
 
-    removed, freed = call.engine.prune_volumes(keep)
+    removed, freed = await call.engine.prune_volumes(keep)
     return call.json({"VolumesDeleted": list(removed) or None, "SpaceReclaimed": freed})

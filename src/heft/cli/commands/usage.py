@@ -20,6 +20,7 @@ HEADERS = {
     "Size": "SIZE",
     "Reclaimable": "RECLAIMABLE",
 }
+VOLUMES = {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}
 UP = ("running", "paused", "restarting")
 
 
@@ -27,9 +28,10 @@ def run(call: Invocation) -> int:
     """Print what takes up space."""
     usage = call.client.get("/system/df")
     form = call.flags.text("format")
-    Listing(HEADERS, tuple(HEADERS)).show(rows(usage), form)
     if call.flags.on("verbose") and not form:
         _details(usage)
+    else:
+        Listing(HEADERS, tuple(HEADERS)).show(rows(usage), form)
     return 0
 
 
@@ -40,6 +42,7 @@ def rows(usage: dict[str, Any]) -> list[dict[str, Any]]:
     busy = [image for image in images if image["Containers"] > 0]
     up = [machine for machine in machines if machine["State"] in UP]
     used = [volume for volume in volumes if volume["UsageData"]["RefCount"] > 0]
+    filled = _sum(volumes)
     written = sum(machine["SizeRw"] for machine in machines)
     stopped = written - sum(machine["SizeRw"] for machine in up)
     layers = usage["LayersSize"]
@@ -48,25 +51,23 @@ def rows(usage: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _row("Images", len(images), len(busy), layers, max(layers - kept, 0)),
         _row("Containers", len(machines), len(up), written, stopped),
-        _row("Local Volumes", len(volumes), len(used), None, None),
+        _row("Local Volumes", len(volumes), len(used), filled, filled - _sum(used)),
     ]
 
 
-def _row(
-    kind: str, total: int, active: int, amount: int | None, reclaimable: int | None
-) -> dict[str, Any]:
-    """Make a row; sizes that the daemon does not measure are unknown."""
-    shown = "N/A"
-    if amount is not None and reclaimable is not None:
-        reclaimable = min(reclaimable, amount)
-        share = f" ({reclaimable * 100 // amount}%)" if amount else ""
-        shown = f"{size(reclaimable)}{share}"
+def _sum(volumes: list[dict[str, Any]]) -> int:
+    return sum(max(volume["UsageData"]["Size"], 0) for volume in volumes)
+
+
+def _row(kind: str, total: int, active: int, amount: int, reclaimable: int) -> dict[str, Any]:
+    reclaimable = min(reclaimable, amount)
+    share = f" ({reclaimable * 100 // amount}%)" if amount else ""
     return {
         "Type": kind,
         "TotalCount": str(total),
         "Active": str(active),
-        "Size": "N/A" if amount is None else size(amount),
-        "Reclaimable": shown,
+        "Size": size(amount),
+        "Reclaimable": f"{size(reclaimable)}{share}",
     }
 
 
@@ -76,19 +77,24 @@ def _details(usage: dict[str, Any]) -> None:
     image_rows = [row for each in usage["Images"] for row in images.rows_of(each, whole=False)]
     sizes = ("Size", "SharedSize", "UniqueSize", "BaseSize")
     columns = ("Repository", "Tag", "ID", "CreatedSince", *sizes, "Containers")
-    print("\nImages space usage:\n")
+    print("Images space usage:\n")
     Listing(images.HEADERS, columns).show(image_rows)
     print("\nContainers space usage:\n")
-    machines = [ps.row(each) for each in usage["Containers"]]
-    Listing(ps.HEADERS, ("ID", "Image", "Command", "Size", "RunningFor", "Status", "Names")).show(
-        machines
-    )
+    machines = [{**ps.row(each), "Size": size(each["SizeRw"])} for each in usage["Containers"]]
+    Listing(
+        ps.HEADERS,
+        ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"),
+    ).show(machines)
     print("\nLocal Volumes space usage:\n")
     volumes = [
-        {"Name": each["Name"], "Links": str(each["UsageData"]["RefCount"])}
+        {
+            "Name": each["Name"],
+            "Links": str(each["UsageData"]["RefCount"]),
+            "Size": size(max(each["UsageData"]["Size"], 0)),
+        }
         for each in usage["Volumes"]
     ]
-    Listing({"Name": "VOLUME NAME", "Links": "LINKS"}, ("Name", "Links")).show(volumes)
+    Listing(VOLUMES, tuple(VOLUMES)).show(volumes)
 
 
 DF = Command(
