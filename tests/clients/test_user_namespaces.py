@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.test_confinement import ALLOWED, DENIED, NOT_THERE, REFUSALS, try_all
 from tests.clients.test_run import sh
 from tests.clients.test_run_flags import inspected, refused, start
 from tests.harness import leaks
@@ -215,6 +216,24 @@ def test_what_needs_the_hosts_users(client: Client, flags: tuple[str, ...], word
 def test_with_other_flags(client: Client, flags: tuple[str, ...]) -> None:
     done = client("run", "--rm", *flags, BUSYBOX, "sh", "-c", SHOW_MAP)
     assert done.stdout.split() == MAP
+
+
+def test_confinement(daemon: Daemon) -> None:
+    """No less is denied than with the host's users, and with every right hardly more is allowed."""
+    found = try_all(daemon)
+    refusals = {name: NOT_THERE.get(name, REFUSALS) for name in DENIED}
+    assert {name: found[name] for name in DENIED if found[name] not in refusals[name]} == {}
+    unlike = {name: found[name] for name in ALLOWED if found[name] != "ok"}
+    assert unlike == {"make a device node": "EPERM"}
+    found = try_all(daemon, "--cap-add=ALL", "--security-opt=seccomp=unconfined")
+    for name in (
+        *("a raw disk", "the kernel's log", "/dev/mem", "/proc/kcore", "/proc/sys", "/proc/sys/vm"),
+        *("/sys", "/proc/irq", "bpf", "load a module", "another kernel", "reboot"),
+        *("set the clock", "swap", "accounting", "open by handle", "ports of the hardware"),
+        *("raise a limit beyond the hard one", "the kernel's log by syslog"),
+    ):
+        # ENOENT: by then what was mounted is in the way, which it may do.
+        assert found[name] in REFUSALS | {"EINVAL", "ENOENT"}, (name, found[name])
 
 
 def test_docker_itself_knows_two_modes(client: Client) -> None:
