@@ -37,8 +37,10 @@ class Contents:
 
     async def status(self, reference: str, path: str) -> FileStatus:
         """Say what is at a path. Raises `NotFound`, `InvalidArgument`."""
-        weight, launch = self._reach(self._machines.get(reference))
-        return await weight.file_status(launch, _checked(path))
+        machine = self._machines.get(reference)
+        async with self._volumes_of(machine):
+            weight, launch = self._reach(machine)
+            return await weight.file_status(launch, _checked(path))
 
     @contextlib.asynccontextmanager
     async def pack(
@@ -46,10 +48,11 @@ class Contents:
     ) -> AsyncIterator[tuple[FileStatus, AsyncIterator[bytes]]]:
         """Give what is at a path, and as a tar. Raises `NotFound`, `InvalidArgument`."""
         machine = self._machines.get(reference)
-        weight, launch = self._reach(machine)
-        async with weight.pack(launch, _checked(path)) as packed:
-            self._parts.tell(machine, "archive-path")
-            yield packed
+        async with self._volumes_of(machine):
+            weight, launch = self._reach(machine)
+            async with weight.pack(launch, _checked(path)) as packed:
+                self._parts.tell(machine, "archive-path")
+                yield packed
 
     async def unpack(
         self,
@@ -73,6 +76,7 @@ class Contents:
             if not machine.is_up:
                 # Its upper is mounted meanwhile: a start must not mount it again.
                 machine = await stack.enter_async_context(life.held())
+            await stack.enter_async_context(self._volumes_of(machine))
             weight, launch = self._reach(machine)
             await weight.unpack(launch, _checked(path), tar, landing)
         self._parts.tell(machine, "extract-to-dir")
@@ -123,6 +127,15 @@ class Contents:
                 image = await self._parts.images.commit(blocks, asked)
         self._parts.tell(machine, "commit", comment=comment, imageID=image.id, imageRef=name)
         return image
+
+    @contextlib.asynccontextmanager
+    async def _volumes_of(self, machine: Machine) -> AsyncIterator[None]:
+        """See to it that a machine's volumes are there, also while it does not run."""
+        if machine.is_up:
+            yield
+            return
+        async with self._parts.volumes.held(machine.volumes):
+            yield
 
     def _reach(self, machine: Machine) -> tuple[Filing, Launch]:
         if machine.state in _GOING:

@@ -289,7 +289,12 @@ async def _settle_volume(parts: Parts, machine: Machine, wanted: Wanted) -> Moun
         options=dict(wanted.driver_options),
         anonymous=anonymous,
     )
+    point = msgspec.structs.replace(
+        point,
+        source=str(parts.volumes.path(volume.name)),
+        elsewhere=parts.volumes.is_elsewhere(volume.name),
+    )
     if wanted.copy:
         layers = parts.images.layer_paths(machine.layers)
         await parts.volumes.populate(volume.name, layers, wanted.target)
-    return msgspec.structs.replace(point, source=str(parts.volumes.path(volume.name)))
+    return point

@@ -94,7 +94,7 @@ class Engine:
         for name, weight in self.weights.items():
             self._availability[name] = await weight.probe()
         await self.images.start()
-        await self.volumes.start()
+        await self.volumes.start(recovery.volume_users(self._parts.records))
         self._parts.forwarding.resume()
         await recovery.recover(self._parts, self.machines)
         self._tasks.append(asyncio.create_task(rotation.keep_rotating(self._parts)))

@@ -17,6 +17,8 @@ from heft.model.machine import Machine, Run, State
 from heft.weights.base import Exit, Pausable, Started
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from heft.engine.machines import Machines
     from heft.engine.parts import Parts
 
@@ -25,6 +27,15 @@ log = logging.getLogger(__name__)
 HOST_WENT = 255
 """The exit code of a run that ended together with the host (moby, `restore`)."""
 CAME_UP = frozenset({State.STARTING, State.RUNNING, State.PAUSED})
+
+
+def volume_users(records: Iterable[Machine]) -> dict[str, set[str]]:
+    """Give the machines that ran when the last daemon ended, by the volumes that they mount."""
+    users: dict[str, set[str]] = {}
+    for machine in records:
+        for name in machine.volumes if machine.state in CAME_UP else ():
+            users.setdefault(name, set()).add(machine.id)
+    return users
 
 
 async def recover(parts: Parts, machines: Machines) -> None:

@@ -79,6 +79,8 @@ async def _begin(
     directory = parts.settings.layout.machine(machine.id)
     linked = links.host_lines(links.of(parts.records, machine))
     files.write(machine, directory, parts.networks.resolver(network) if network else (), linked)
+    await parts.volumes.hold(machine.id, machine.volumes)
+    undo.push("let go of its volumes", lambda: parts.volumes.release(machine.id))
     reach("start.files")
     launch = parts.launch(machine)
     await weight.prepare(launch)
@@ -157,6 +159,7 @@ async def clear(parts: Parts, machine: Machine) -> None:
         if machine.endpoint is not None:
             await parts.networks.disconnect(machine.endpoint)
         reach("exit.disconnected")
+        await parts.volumes.release(machine.id)
         own_users.end(parts, machine)
     except HeftError as error:
         log.warning("container %s: cannot unplug it: %s", machine.id, error)

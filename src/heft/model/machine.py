@@ -61,6 +61,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The mode part of `--volume`, as given."""
     options: tuple[str, ...] = ()
     """Mount options (kind: tmpfs)."""
+    elsewhere: bool = False
+    """A volume whose files are not in the store: what its driver's options say is mounted there."""
     generated: bool = False
     """A file that Heft writes for the machine, not one of the user's."""
     anonymous: bool = False
@@ -147,6 +149,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     def argv(self) -> tuple[str, ...]:
         """Give the workload's argument vector: entrypoint, then command."""
         return (*(self.config.entrypoint or ()), *(self.config.cmd or ()))
+
+    @property
+    def volumes(self) -> frozenset[str]:
+        """Give the names of the volumes that it mounts."""
+        return frozenset(mount.volume for mount in self.mounts if mount.volume)
 
     @property
     def is_up(self) -> bool:

@@ -11,16 +11,18 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, InvalidArgument, NotFound, NotSupported
+from heft.errors import Conflict, HeftError, InvalidArgument, NotFound
 from heft.failures import translated
 from heft.host import mounts, space
 from heft.host.paths import open_in_root
 from heft.host.processes import run
 from heft.model.volume import Volume
 from heft.store.database import Table
+from heft.volumes import local
+from heft.volumes.local import Mounted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from heft.host.trash import Trash
@@ -47,13 +49,17 @@ class Volumes:
         self._trash = trash
         self._table = Table(database, "volumes", Volume)
         self._volumes = {volume.name: volume for volume in self._table}
+        self._mounted = Mounted(self.path)
 
-    async def start(self) -> None:
-        """Remove what a killed daemon left half made, and mounts that outlived it."""
+    async def start(self, users: Mapping[str, set[str]] = {}) -> None:
+        """Remove what a killed daemon left half made, and mounts that outlived it.
+
+        `users` are the machines that run, by the volumes that they have.
+        """
         with translated(f"make {self._root}"):
             self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for mount in mounts.mounted_under(self._root):
-            mounts.unmount(mount)
+        there = (volume.name for volume in self._volumes.values() if volume.options)
+        self._mounted.start(self._root, {name: users[name] for name in there if name in users})
         for entry in self._root.iterdir():
             if entry.name not in self._volumes:
                 self._trash.throw(entry)
@@ -88,18 +94,13 @@ class Volumes:
     ) -> Volume:
         """Make a volume; the one that has the name already, if there is one.
 
-        Raises `InvalidArgument` for a bad name or driver, `Conflict` where the one that is there
-        has another driver.
+        Raises `InvalidArgument` for a bad name or options, `NotFound` for another driver.
         """
         name = name or secrets.token_hex(32)
         check_name(name)
         if driver not in ("", "local"):
             raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
-        if options:
-            raise NotSupported(
-                f"volume {name}: options of the local driver are not supported:"
-                f" {', '.join(sorted(options))}"
-            )
+        local.check(options)
         if (known := self._volumes.get(name)) is not None:
             return known
         volume = Volume(
@@ -137,9 +138,38 @@ class Volumes:
         self._trash.throw(self._root / name)
         self._publish("destroy", name, {"driver": "local"})
 
+    def is_elsewhere(self, name: str) -> bool:
+        """Say whether its files are not in the store (`heft.volumes.local`)."""
+        return bool(self.get(name).options)
+
+    async def hold(self, user: str, names: Iterable[str]) -> None:
+        """See to it that volumes can be used until `release`. Raises `HostError`."""
+        try:
+            for name in names:
+                if name in self._volumes and (options := self._volumes[name].options):
+                    await self._mounted.hold(user, name, options)
+        except BaseException:
+            await self._mounted.release(user)
+            raise
+
+    async def release(self, user: str) -> None:
+        """Let go of all that a user holds; harmless when repeated."""
+        await self._mounted.release(user)
+
+    @contextlib.asynccontextmanager
+    async def held(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """Hold volumes for a while."""
+        user = secrets.token_hex(8)
+        await self.hold(user, names)
+        try:
+            yield
+        finally:
+            await self.release(user)
+
     async def sizes(self, names: Iterable[str]) -> dict[str, int]:
-        """Give the bytes that are in volumes, as far as these exist."""
-        paths = {name: self.path(name) for name in names if name in self._volumes}
+        """Give the bytes that are in volumes, as far as these exist and are in the store."""
+        there = (name for name in names if name in self._volumes and not self.is_elsewhere(name))
+        paths = {name: self.path(name) for name in there}
         return await asyncio.to_thread(
             lambda: {name: space.used(path) for name, path in paths.items()}
         )
@@ -163,17 +193,18 @@ class Volumes:
         files are copied beside the volume's own directory and take its place when all are there.
         """
         data = self.path(name)
-        if any(data.iterdir()):
-            return
-        with self._merged(name, layers) as root:
-            try:
-                source = open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
-            except OSError:
+        async with self.held([name]):
+            if await asyncio.to_thread(lambda: any(data.iterdir())):
                 return
-            try:
-                await self._copy(source, data)
-            finally:
-                os.close(source)
+            with self._merged(name, layers) as root:
+                try:
+                    source = open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
+                except OSError:
+                    return
+                try:
+                    await self._copy(source, data, in_place=self.is_elsewhere(name))
+                finally:
+                    os.close(source)
 
     @contextlib.contextmanager
     def _merged(self, name: str, layers: Sequence[Path]) -> Iterator[Path]:
@@ -191,11 +222,12 @@ class Volumes:
             mounts.unmount(view)
             view.rmdir()
 
-    async def _copy(self, source: int, data: Path) -> None:
-        filling = data.with_name(FILLING)
-        self._trash.throw(filling)
-        with translated(f"fill volume {data.parent.name}"):
-            filling.mkdir()
+    async def _copy(self, source: int, data: Path, *, in_place: bool) -> None:
+        filling = data if in_place else data.with_name(FILLING)
+        if not in_place:
+            self._trash.throw(filling)
+            with translated(f"fill volume {data.parent.name}"):
+                filling.mkdir()
         status = os.fstat(source)
         await run(
             "cp",
@@ -208,7 +240,8 @@ class Volumes:
         )
         os.chown(filling, status.st_uid, status.st_gid)
         filling.chmod(stat.S_IMODE(status.st_mode))
-        filling.rename(data)
+        if not in_place:
+            filling.rename(data)
 
 
 def check_name(name: str) -> None:

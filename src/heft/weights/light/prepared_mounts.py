@@ -60,9 +60,9 @@ def _shown(point: MountPoint, place: Path, owners: int | None) -> MountPoint:
     A directory of the host's has the host's owners, as Docker has it: by it, what a machine does
     as root would be done as the host's root.
     """
-    ours = point.kind is MountKind.VOLUME or point.generated
-    if ours and (owners is not None or point.subpath):
-        return _part(point, place, owners)
+    ours = (point.kind is MountKind.VOLUME and not point.elsewhere) or point.generated
+    if point.subpath or (ours and owners is not None):
+        return _part(point, place, owners if ours else None)
     return point
 
 
