@@ -98,7 +98,9 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)
-    user_ranges.check(host, parts.settings.remap)
+    if parts.weights[weight].maps_users:
+        user_ranges.check(host, parts.settings.remap)
+    user_ranges.mode(host)
     warnings += refusals.check(host, bounds_upper=parts.weights[weight].bounds_upper)
     validation.upper_size(host)
     for extra in host.extra_hosts:

@@ -1,8 +1,9 @@
 """A machine's user namespace: made before its first process, recorded before it is made.
 
 It is pinned under the run directory while the machine runs, as its network's link and its mounts
-need it before there is a process in it. Who joins another machine's namespaces joins that of its
-users too: without, it would have no rights in the others (user_namespaces(7)).
+need it before there is a process in it. Machines with a kernel of their own have users of their own
+anyway, and get none. Who joins another machine's namespaces joins that of its users too: without,
+it would have no rights in the others (user_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ def joined(parts: Parts, machine: Machine) -> list[Machine]:
 
 
 def _choose(parts: Parts, machine: Machine) -> IdMap | None:
+    if not parts.weight(machine).maps_users:
+        return None
     user_ranges.check(machine.host_config, parts.settings.remap)
     others = joined(parts, machine)
     if not others:

@@ -312,6 +312,8 @@ class Weight(Protocol):
     """What it needs the machine's end of a link to be."""
     bounds_upper: bool
     """Whether it keeps what a machine writes to a size (`Root.size`)."""
+    maps_users: bool
+    """Whether users of its machines are users of the host, which may be others (`Launch.ids`)."""
     needs_base: bool
     """Whether it shows its machines one file for all layers (`Root.base`)."""
 

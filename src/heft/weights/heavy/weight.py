@@ -83,6 +83,7 @@ class HeavyWeight:
     plug = Plug.TAP
     needs_base = True
     bounds_upper = True
+    maps_users = False
 
     def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
         self._settings = settings

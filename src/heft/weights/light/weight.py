@@ -75,6 +75,7 @@ class LightWeight(Reach):
     name = "light"
     plug = Plug.NAMESPACE
     bounds_upper = True
+    maps_users = True
     needs_base = False
 
     def __init__(self, settings: LightSettings) -> None:
