@@ -41,6 +41,8 @@ CAPABILITIES = tuple(
         "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
     ).split()
 )
+CGROUP = {"light": "host", "heavy": "private"}
+"""The control groups that are seen: a guest has no others than its own."""
 SECONDS = 20.0
 """No step of any test takes longer, on any weight."""
 
@@ -115,7 +117,7 @@ class Bench:
         defaults: dict[str, Any] = {
             "hostname": identity[:12],
             "root": upper,
-            "namespaces": Namespaces(network="none", cgroup="host"),
+            "namespaces": Namespaces(network="none", cgroup=CGROUP[self.name]),
             "resources": Resources(),
             "security": Security(masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",)),
             "init": False,

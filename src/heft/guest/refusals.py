@@ -11,16 +11,21 @@ from heft.model.machine import MountKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heft.weights.base import Launch
+    from heft.weights.base import Launch, Namespaces, Resources, Security
 
 INSTEAD = "run it light, or leave the option out"
 
 
 def refuse(launch: Launch) -> None:
-    """Raise `NotSupported` for the first thing asked for that such a machine cannot have."""
+    """Raise `NotSupported` for the first thing asked for that such a machine cannot have.
+
+    Users of the machine's own (`Launch.ids`) are no such thing: a guest's are nobody on the host.
+    """
     for what in _refused(launch):
         raise NotSupported(
-            f"{what}: a machine with a kernel of its own has none of it", hint=INSTEAD
+            f"{what}: a machine with a kernel of its own has nothing of the host's kernel to share"
+            " or to set",
+            hint=INSTEAD,
         )
     own = setup.generated_files(launch)
     for mount in launch.mounts:
@@ -34,22 +39,36 @@ def refuse(launch: Launch) -> None:
 
 def _refused(launch: Launch) -> Iterator[str]:
     """Give what is asked for of the host's kernel, as one would write it."""
-    spaces, security, limits = launch.namespaces, launch.security, launch.resources
-    if spaces.network not in ("private", "none"):
-        yield "--network host or container:…"
-    shared = {"pid": spaces.pid, "uts": spaces.uts}
-    for name, value in shared.items():
-        if value != "private":
-            yield f"--{name} {value}"
-    if spaces.ipc not in ("private", "none", "shareable") or spaces.ipc_of:
-        yield "--ipc host or container:…"
-    if security.devices or security.device_rules:
-        yield "--device of the host"
-    if security.seccomp not in ("default", "unconfined", ""):
-        yield "--security-opt seccomp=…"
-    if security.apparmor or security.selinux:
-        yield "--security-opt apparmor=… or label=…"
-    if limits.oom_kill_disable:
-        yield "--oom-kill-disable"
-    if limits.blkio_weight or limits.blkio_weight_device:
-        yield "--blkio-weight"
+    asked = _of_namespaces(launch.namespaces) | _of_security(launch.security)
+    return (what for what, is_asked in (asked | _of_limits(launch.resources)).items() if is_asked)
+
+
+def _of_namespaces(spaces: Namespaces) -> dict[str, bool]:
+    own_ipc = spaces.ipc in ("private", "none", "shareable") and not spaces.ipc_of
+    return {
+        "--network host or container:…": spaces.network not in ("private", "none"),
+        "--pid host or container:…": spaces.pid != "private",
+        "--ipc host or container:…": not own_ipc,
+        "--uts host": spaces.uts != "private",
+        "--cgroupns host": spaces.cgroup == "host",
+    }
+
+
+def _of_security(security: Security) -> dict[str, bool]:
+    return {
+        "--device of the host": bool(security.devices or security.device_rules),
+        "--security-opt seccomp=…": security.seccomp not in ("default", "unconfined", ""),
+        "--security-opt apparmor=… or label=…": bool(security.apparmor or security.selinux),
+    }
+
+
+def _of_limits(limits: Resources) -> dict[str, bool]:
+    throttles = (
+        *(limits.blkio_device_read_bps, limits.blkio_device_write_bps),
+        *(limits.blkio_device_read_iops, limits.blkio_device_write_iops),
+    )
+    return {
+        "--oom-kill-disable": limits.oom_kill_disable,
+        "--blkio-weight": bool(limits.blkio_weight or limits.blkio_weight_device),
+        "--device-read-bps and the like, of devices of the host": any(throttles),
+    }
