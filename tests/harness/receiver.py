@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 
 SECONDS = 20.0
+_SO_RCVBUFFORCE = 33
+"""socket(7)."""
 
 
 class Receiver:
@@ -26,6 +28,8 @@ class Receiver:
         self._socket = socket.socket(
             family, socket.SOCK_DGRAM if self._datagrams else socket.SOCK_STREAM
         )
+        # Datagrams that find no room are lost, however fast they are taken.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 16 << 20)
         if isinstance(place, int):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(("127.0.0.1", place))
