@@ -47,7 +47,7 @@ class Stopped(Exception):
 def main(look_up: LookUp) -> int:
     """Run the process; the plan is the first argument."""
     signal.signal(signal.SIGTERM, _stop)
-    tied.end_with_parent(signal.SIGTERM)
+    tied.end_with_daemon(signal.SIGTERM)
     tied.bound_memory()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -116,7 +116,7 @@ def _enter(tree: Tree) -> None:
     from heft.images import verdict  # noqa: F401 - errors need it
 
     credentials.become_root_of(tree.users)
-    tied.end_with_parent(signal.SIGTERM)  # it is forgotten with the old credentials
+    tied.end_with_daemon(signal.SIGTERM)  # it is forgotten with the old credentials
 
 
 def _write_changes(changed: Upper) -> None:

@@ -8,7 +8,6 @@ import fcntl
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import msgspec
 
 from heft.errors import Forbidden, HostError, NotFound
 from heft.host.descriptors import readable
-from heft.host.processes import reap, spawn
+from heft.host.processes import own_program, reap, spawn
 from heft.images import piping, verdict
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Work:
 
     def _start(self, *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL) -> None:
         text = msgspec.json.encode(self._plan).decode()
-        command = [sys.executable, "-I", "-X", "utf8", "-m", self._module, text]
+        command = own_program(self._module, text)
         self._ending = tempfile.TemporaryFile()  # noqa: SIM115 - the stack closes it
         self._stack.enter_context(self._ending)
         self._process = spawn(

@@ -29,14 +29,13 @@ import os
 import shutil
 import stat
 import struct
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, InvalidArgument, NoSpace
 from heft.failures import translated
 from heft.host.crc32c import crc32c
-from heft.host.processes import run
+from heft.host.processes import own_program, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,7 +200,7 @@ async def repair(path: Path, *, thoroughly: bool = False) -> bool:
 
 async def _fsck(path: Path, *options: str) -> int:
     """Run e2fsck apart from everything else (`heft.guest.fsck`); give its exit status."""
-    command = (sys.executable, "-I", "-X", "utf8", "-m", "heft.guest.fsck", str(path), *options)
+    command = own_program("heft.guest.fsck", str(path), *options)
     done = await run(*command, check=False, seconds=FSCK_SECONDS)
     if not 0 <= done.status <= _ANY_STATUS:
         why = done.stderr.decode(errors="replace").strip() or "e2fsck was killed"

@@ -77,7 +77,7 @@ def run(options: tuple[str, ...], nowhere: int) -> NoReturn:
 
 def main() -> int:
     """Run the process."""
-    tied.end_with_parent()
+    tied.end_with_daemon()
     file, *options = sys.argv[1:]
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,15 @@ def send_signal(pidfd: int, number: int) -> None:
     """Send a signal; no harm if the process has ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
+
+
+def own_program(module: str, *arguments: str) -> tuple[str, ...]:
+    """Give the command of a process that runs a module of Heft's, as this daemon's child.
+
+    `-X parent` tells it whose, for `heft.host.tied`.
+    """
+    parent = f"parent={os.getpid()}"
+    return (sys.executable, "-I", "-X", "utf8", "-X", parent, "-m", module, *arguments)
 
 
 def spawn(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from heft.host.descriptors import writable
-from heft.host.processes import reap, spawn
+from heft.host.processes import own_program, reap, spawn
 from heft.images import verdict
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ async def run_child(
     `told` is called with the bytes passed on so far. Raises what the verdict says, with `what` in
     front. However this ends, the child has ended.
     """
-    command = [sys.executable, "-I", "-X", "utf8", "-m", module, *arguments]
+    command = own_program(module, *arguments)
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(tempfile.TemporaryFile())
         if isinstance(source, Path):
@@ -53,7 +52,7 @@ async def run_child(
 
 
 async def _pipe(
-    command: list[str],
+    command: tuple[str, ...],
     source: AsyncIterator[bytes],
     output: IO[bytes],
     told: Callable[[int], None],

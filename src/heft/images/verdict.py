@@ -30,7 +30,7 @@ _HOST = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 def deliver(work: Callable[[], dict[str, Any]]) -> int:
     """Run the child's work, write the verdict to standard output, give the exit status."""
-    tied.end_with_parent()
+    tied.end_with_daemon()
     tied.bound_memory()
     os.nice(NICE)
     os.umask(0)
