@@ -2,27 +2,31 @@
 
 import itertools
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench import DOCKERD, HEFT, Bench
 from benchmarks.engines import IMAGE, Command, plain
-from benchmarks.measure import Action, Case, command, interleaved
-from benchmarks.rows import Outcome, ratio
+from benchmarks.measure import Case, command, interleaved
+from benchmarks.rows import Outcome, ms, ratio
 
-ROUNDS = 5
+ROUNDS = 4
 LARGE = 200_000_000
 """Bytes of the one large file."""
 SMALL = 20_000
 """Files of 1 KiB, a hundred a directory."""
 NAME = "bench-copies"
+OWN = "heft"
 
 _numbers = itertools.count()
 
 
 def measure(bench: Bench) -> Outcome:
-    """Time every copy, client and all, beside dockerd with the same client.
+    """Time every copy into a directory that is there, client and all.
 
-    Nothing is removed on the way, as a removal of many files goes on behind what comes after it.
+    Nothing is removed on the way, and what a copy wrote is on the disk before the next begins: a
+    removal and a write go on behind what comes after them.
     """
     place = bench.directory / "copies"
     place.mkdir()
@@ -34,38 +38,49 @@ def measure(bench: Bench) -> Outcome:
             engine.do("cp", str(source), f"{NAME}:/")
     rows = []
     for what, source in sources.items():
-        for way, actions in (("in", into(bench, source)), ("out", out(bench, source, place))):
-            found = interleaved(actions, bench.few(ROUNDS), warm_up=1)
+        for way in ("in", "out"):
+            found = interleaved(copies(bench, source, place, way), bench.few(ROUNDS), warm_up=1)
             title = f"`docker cp` of {what}, {way}, Heft ÷ dockerd"
-            rows.append(ratio(title, 0.8, found[HEFT], found[DOCKERD]))
+            row = ratio(title, 0.8, found[HEFT], found[DOCKERD])
+            rows.append(replace(row, heft=f"{row.heft}; `heft cp` {ms(found[OWN])}"))
     for engine in (bench.heft, bench.docker):
         engine.do("rm", "--force", NAME)
     return Outcome(tuple(rows), {})
 
 
-def into(bench: Bench, source: Path) -> dict[str, Case]:
-    """Give the copies into the machine, each to a new name there."""
-    return {
-        name: Case(fresh((*client, "cp", str(source)), f"{NAME}:/in"))
-        for name, client in bench.clients.items()
-    }
+def copies(bench: Bench, source: Path, place: Path, way: str) -> dict[str, Case]:
+    """Give the copies by each client, every time to another directory."""
+    clients = {**bench.clients, OWN: bench.heft.client}
+    environments = {OWN: bench.heft.environment}
+    cases = {}
+    for name, client in clients.items():
+        told = environments.get(name, plain())
+        if way == "in":
+            make = (*client, "exec", NAME, "mkdir")
+            copy, target = (*client, "cp", str(source)), f"{NAME}:/in"
+        else:
+            make = ("mkdir",)
+            copy, target = (*client, "cp", f"{NAME}:/{source.name}"), f"{place}/out"
+        cases[name] = fresh(copy, make, target, told)
+    return cases
 
 
-def out(bench: Bench, source: Path, place: Path) -> dict[str, Case]:
-    """Give the copies out of the machine, each to a new name here."""
-    return {
-        name: Case(fresh((*client, "cp", f"{NAME}:/{source.name}"), f"{place}/out"))
-        for name, client in bench.clients.items()
-    }
+def fresh(copy: Command, make: Command, target: str, environment: Mapping[str, str]) -> Case:
+    """Give a copy into a directory that `make` made after the copy before."""
+    directory = target.partition(":")[2] or target
+    number = next(_numbers)
 
+    def made() -> None:
+        nonlocal number
+        number = next(_numbers)
+        command((*make, f"{directory}-{number}"), environment)()
+        os.sync()
 
-def fresh(words: Command, target: str) -> Action:
-    """Give the running of a command whose last word is another each time."""
+    def copied() -> None:
+        command((*copy, f"{target}-{number}"), environment)()
 
-    def copy() -> None:
-        command((*words, f"{target}-{next(_numbers)}"), plain())()
-
-    return copy
+    made()
+    return Case(copied, made)
 
 
 def large(place: Path) -> Path:

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": GROUND | {"model", "store"},
     "tars": {"tars"},
     "files": GROUND | {"host", "images", "model", "tars", "files"},
-    "images": GROUND | {"host", "model", "store", "images"},
+    "images": GROUND | {"host", "model", "store", "tars", "images"},
     "networks": GROUND | {"host", "model", "store", "networks"},
     "volumes": GROUND | {"host", "model", "store", "volumes"},
     "guest": GROUND | {"host", "model", "guest", "weights"},

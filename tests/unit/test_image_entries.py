@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heft.images.compression import Broken, Compression
-from heft.images.entries import Malformed, attributes, entries, extents, modified
-from heft.images.intake import LONGEST_HEADER, Intake, Taken, Truncated
+from heft.images.entries import Malformed, attributes, entries, extents, modified, plain
+from heft.images.forward import LONGEST_HEADER, Truncated
+from heft.images.intake import Intake, Taken
 from heft.images.tree import inside
 
 
@@ -266,3 +267,45 @@ def test_damage_is_an_error_or_harmless(data: st.DataObject) -> None:
             stream.finish()
         except (Malformed, Truncated, Broken):
             pass
+
+
+FIELDS = ("name", "mode", "uid", "gid", "size", "mtime", "type", "linkname")
+FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT)
+KINDS = (tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE)
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> bytes:
+    """A header as other programs write it, most often with something changed, its sum made good."""
+    info = tarfile.TarInfo(draw(st.text("aä/.", min_size=1, max_size=90)))
+    info.type = draw(st.sampled_from((*KINDS, tarfile.CHRTYPE, tarfile.AREGTYPE, b"x", b"S")))
+    info.mode = draw(st.integers(0, 0o7777))
+    info.uid, info.gid = draw(st.integers(0, 0o7777777)), draw(st.integers(0, 0o7777777))
+    info.size, info.mtime = draw(st.integers(0, (1 << 33) - 1)), draw(st.integers(0, (1 << 33) - 1))
+    info.linkname = draw(st.text("aä/.", max_size=40))
+    head = bytearray(info.tobuf(draw(st.sampled_from(FORMATS)))[:512])
+    for at, byte in draw(
+        st.dictionaries(st.integers(0, 511), st.integers(0, 255), max_size=3)
+    ).items():
+        head[at] = byte
+    if draw(st.booleans()):
+        head[148:156] = b" " * 8
+        head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head)
+
+
+@given(headers())
+def test_what_is_read_quickly_is_read_as_the_standard_library_does(head: bytes) -> None:
+    found = plain(head)
+    if found is None:
+        return
+    expected = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    assert {n: getattr(found, n) for n in FIELDS} == {n: getattr(expected, n) for n in FIELDS}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_usual_is_read_quickly(form: int, kind: bytes) -> None:
+    info = tarfile.TarInfo("a/b")
+    info.type, info.linkname = kind, "c"
+    assert plain(info.tobuf(form)) is not None

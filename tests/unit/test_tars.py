@@ -140,7 +140,7 @@ def land(content: bytes, place: Path, **options: object) -> None:
     reader = Reader(iter([content[at : at + 1000] for at in range(0, len(content), 1000)]))
     try:
         for entry, moment in reader.entries():
-            landing.add(entry, entry.extents, reader.pieces, entry.attributes(), moment)
+            landing.add(entry, entry.extents, reader.pour, entry.attributes(), moment)
         landing.finish()
     except BaseException:
         landing.undo()

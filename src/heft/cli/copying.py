@@ -85,7 +85,7 @@ def unpack(
             entry.name = rename(entry.name)
             if entry.islnk():
                 entry.linkname = rename(entry.linkname)
-            landing.add(entry, entry.extents, reader.pieces, entry.attributes(), moment)
+            landing.add(entry, entry.extents, reader.pour, entry.attributes(), moment)
             size += entry.size
         landing.finish()
     except BaseException as error:

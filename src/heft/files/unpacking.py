@@ -7,9 +7,9 @@ import os
 import posixpath
 from typing import TYPE_CHECKING
 
+from heft.files.incoming import incoming
 from heft.host import paths
 from heft.images.entries import attributes, entries, extents, modified
-from heft.images.intake import Intake
 from heft.tars.landing import Landing
 
 if TYPE_CHECKING:
@@ -38,17 +38,17 @@ def unpack(root: int, plan: Plan, look_up: LookUp) -> None:
         return paths.open_in_root(root, f"{path}/{below}", _DIRECTORY)
 
     landing = Landing(opener, owner=owner, same_kind=plan.same_kind)
-    stream = Intake(0, None, digest=False)
+    stream = incoming(0)
     try:
         for entry in entries(stream):
             landing.add(
                 entry,
                 extents(entry) if entry.isreg() else (),
-                stream.pieces,
+                stream.pour,
                 attributes(entry),
                 modified(entry),
             )
-        stream.finish()
+        stream.read_end()
         landing.finish()
     except BaseException as error:
         landing.undo()

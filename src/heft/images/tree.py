@@ -20,7 +20,6 @@ from heft.images import attributes, entries, marks
 from heft.images.below import Trail
 from heft.images.disk import check_room
 from heft.images.entries import Malformed
-from heft.images.intake import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,8 +79,7 @@ class Tree:
             for offset, length in entries.extents(entry):
                 if offset:
                     os.lseek(descriptor, offset, os.SEEK_SET)
-                for piece in self._stream.pieces(length):
-                    write_all(descriptor, piece)
+                self._stream.pour(length, descriptor)
             if entry.sparse is not None:
                 os.ftruncate(descriptor, entry.size)
             os.fchown(descriptor, entry.uid, entry.gid)

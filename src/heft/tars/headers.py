@@ -8,6 +8,8 @@ Files"), both of which Docker, GNU tar and Go's archive/tar read.
 
 from __future__ import annotations
 
+from zlib import adler32
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +75,15 @@ def encode(
     return _pax(pax) + head if pax else head
 
 
+def total(head: bytes) -> int:
+    """Give the sum of a header's bytes, which it holds itself, with blanks in the sum's place.
+
+    The lower half of adler32 (RFC 1950) is a sum plus one, modulo 65521, which half a header's does
+    not reach; it takes a tenth of the time of `sum`.
+    """
+    return (adler32(head[:256]) & 0xFFFF) + (adler32(head[256:BLOCK]) & 0xFFFF) - 2
+
+
 def padding(size: int) -> bytes:
     """Give what fills data of this size up to whole blocks."""
     return bytes(-size % BLOCK)
@@ -134,8 +145,7 @@ def _ustar(
         prefix.ljust(_PREFIX, b"\0"),
         _GAP,
     )
-    # The sum is over the header with blanks in place of the sum (eight of 32).
-    return b"%b%06o\0 %b" % (before, sum(before) + sum(after) + 256, after)
+    return b"%b%06o\0 %b" % (before, total(b"%b%8b%b" % (before, b"", after)), after)
 
 
 def _pax(records: Mapping[bytes, bytes]) -> bytes:

@@ -17,15 +17,15 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from tarfile import TarInfo
 
     from heft.tars import reading
 
     Opener = Callable[[str], int]
     """Gives the descriptor of a directory of the tree, by its path (`.`: the tree itself)."""
-    Pieces = Callable[[int], Iterator[bytes | memoryview]]
-    """Gives the next so many bytes of the tar, those of the entry at hand."""
+    Pour = Callable[[int, int], None]
+    """Writes the next so many bytes of the tar, those of the entry at hand, to a descriptor."""
     Entry = TarInfo | reading.Entry
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -72,14 +72,14 @@ class Landing:
         self,
         entry: Entry,
         extents: Sequence[tuple[int, int]],
-        pieces: Pieces,
+        pour: Pour,
         attributes: Mapping[str, bytes],
         moment: int,
     ) -> None:
         """Put one entry there; `moment` is its time in nanoseconds since 1970.
 
         `extents` are offset and length of each stretch of a file's data, in the order in which
-        `pieces` gives them. Raises `Refused`, `OSError`.
+        `pour` gives them. Raises `Refused`, `OSError`.
         """
         path = inside(entry.name)
         moment = max(-_LARGEST_TIME, min(moment, _LARGEST_TIME))
@@ -94,7 +94,7 @@ class Landing:
                 self._make_directory(directory, name, path, entry, attributes)
                 self._times.append((path, moment))
             elif entry.isreg():
-                self._make_file(directory, name, path, entry, extents, pieces, attributes, moment)
+                self._make_file(directory, name, path, entry, extents, pour, attributes, moment)
             else:
                 self._clear(directory, name, path)
                 self._make_other(directory, name, entry)
@@ -112,24 +112,24 @@ class Landing:
         path: str,
         entry: Entry,
         extents: Sequence[tuple[int, int]],
-        pieces: Pieces,
+        pour: Pour,
         attributes: Mapping[str, bytes],
         moment: int,
     ) -> None:
         written = name
         try:
             descriptor = os.open(name, _NEW, 0o600, dir_fd=directory)
+            self._made.append(path)
         except FileExistsError:
             self._clear(directory, name, path, keep_file=True)
             written = f".heft-{os.urandom(6).hex()}"
             descriptor = os.open(written, _NEW, 0o600, dir_fd=directory)
-        self._made.append(posixpath.join(posixpath.dirname(path), written))
+            self._made.append(posixpath.join(posixpath.dirname(path), written))
         try:
             for offset, length in extents:
                 if offset:
                     os.lseek(descriptor, offset, os.SEEK_SET)
-                for piece in pieces(length):
-                    _write(descriptor, piece)
+                pour(length, descriptor)
             if entry.sparse is not None:
                 os.ftruncate(descriptor, entry.size)
             self._dress(descriptor, entry, attributes)
@@ -197,9 +197,13 @@ class Landing:
             os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
 
     def _dress(self, descriptor: int, entry: Entry, attributes: Mapping[str, bytes]) -> None:
-        """Set owner, mode and attributes, in this order: a change of owner takes some away."""
-        if self._as_root:
-            os.fchown(descriptor, *self._owner_of(entry))
+        """Set owner, mode and attributes, in this order: a change of owner takes some away.
+
+        What is so already is left alone: to set it again costs as much as to set another.
+        """
+        status = os.fstat(descriptor)
+        if self._as_root and (owner := self._owner_of(entry)) != (status.st_uid, status.st_gid):
+            os.fchown(descriptor, *owner)
         os.fchmod(descriptor, entry.mode & 0o7777)
         for name, value in attributes.items():
             if name.startswith("user.") or (self._as_root and name in _ALLOWED):
@@ -302,9 +306,3 @@ def _set_attribute(descriptor: int, name: str, value: bytes) -> None:
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:  # a tmpfs of an older kernel has no `user.`
             raise
-
-
-def _write(descriptor: int, piece: bytes | memoryview) -> None:
-    left = memoryview(piece)
-    while left:
-        left = left[os.write(descriptor, left) :]

@@ -6,13 +6,15 @@ an entry. What it does not know it refuses. The other direction of `heft.tars.he
 
 from __future__ import annotations
 
+import os
+
+from heft.tars.headers import BLOCK, total
 from heft.tars.landing import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BLOCK = 512
 LARGEST_RECORDS = 1 << 20
 """Bytes of one extended header."""
 _NANO = 10**9
@@ -159,6 +161,13 @@ class Reader:
             size -= len(piece)
             yield piece
 
+    def pour(self, size: int, descriptor: int) -> None:
+        """Write the next bytes of the entry at hand to a file. Raises `Refused`, `OSError`."""
+        for piece in self.pieces(size):
+            left = piece
+            while left:
+                left = left[os.write(descriptor, left) :]
+
     def _exactly(self, size: int, *, first: bool = False) -> bytes | None:
         if len(self._block) >= size:
             data = bytes(self._block[:size])
@@ -209,7 +218,7 @@ class Reader:
 
 
 def _check(head: bytes) -> None:
-    if sum(head[:148]) + 256 + sum(head[156:]) != _number(head, 148, 8):
+    if total(b"%b%8b%b" % (head[:148], b"", head[156:])) != _number(head, 148, 8):
         raise Refused("invalid tar header")
 
 
