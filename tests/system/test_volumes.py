@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from heft.errors import Conflict, InvalidArgument, NotFound
+from heft.host.mounts import mounted_under
 from heft.host.trash import Trash
 from heft.store.database import Database
 from heft.volumes.catalog import FILLING, Volumes
@@ -116,3 +117,22 @@ async def test_a_new_daemon_finishes(tmp_path: Path, volumes: Volumes) -> None:
     assert (again.path("data") / "file").read_text() == "kept\n"
     assert sorted(path.name for path in (tmp_path / "volumes").iterdir()) == ["data"]
     assert sorted(path.name for path in (tmp_path / "volumes/data").iterdir()) == ["_data"]
+
+
+async def test_in_use_while_its_files_are_copied(volumes: Volumes) -> None:
+    await volumes.create("vol", options={"type": "tmpfs", "device": "tmpfs"})
+    async with volumes.held(["vol"]):
+        with pytest.raises(Conflict, match="volume is in use: its files are being copied"):
+            volumes.remove("vol", users=())
+        names, _ = volumes.prune(keep=lambda _: False, in_use=frozenset(), sizes={})
+        assert names == ()
+    volumes.remove("vol", users=())
+
+
+async def test_mounted_once_for_all_who_hold_it(volumes: Volumes, tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    options = {"type": "none", "o": "bind", "device": str(tmp_path / "place")}
+    await volumes.create("vol", options=options)
+    async with volumes.held(["vol"]), volumes.held(["vol"]):
+        assert len(mounted_under(volumes.path("vol"))) == 1
+    assert mounted_under(volumes.path("vol")) == ()

@@ -125,7 +125,8 @@ class Volumes:
     def remove(self, name: str, *, users: Sequence[str], force: bool = False) -> None:
         """Remove a volume and its files; with `force`, it may be gone already.
 
-        Raises `NotFound`, and `Conflict` where machines (`users`: their ids) mount it.
+        Raises `NotFound`, and `Conflict` where machines (`users`: their ids) mount it, or somebody
+        works on its files.
         """
         if name not in self._volumes:
             if force:
@@ -133,6 +134,8 @@ class Volumes:
             self.get(name)
         if users:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+        if self._mounted.users(name):
+            raise Conflict(f"remove {name}: volume is in use: its files are being copied")
         self._table.delete(name)
         del self._volumes[name]
         self._trash.throw(self._root / name)
@@ -181,7 +184,11 @@ class Volumes:
 
         `sizes` is what was measured before.
         """
-        names = [v.name for v in self.list() if v.name not in in_use and not keep(v)]
+        names = [
+            volume.name
+            for volume in self.list()
+            if not (volume.name in in_use or self._mounted.users(volume.name) or keep(volume))
+        ]
         for name in names:
             self.remove(name, users=())
         return tuple(names), sum(sizes.get(name, 0) for name in names)

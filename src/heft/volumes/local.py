@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -87,7 +86,8 @@ class Mounted:
         """See to it that a volume is mounted, and stays so for this user. Raises `HostError`."""
         async with self._lock:
             target = self._path(name)
-            if not await asyncio.to_thread(os.path.ismount, target):
+            # Not by `ismount`, which does not see that a directory of the same disk is bound there.
+            if target not in await asyncio.to_thread(mounts.mounted_under, target):
                 try:
                     await run(*await command(options, target))
                 except ToolFailed as error:
@@ -97,6 +97,10 @@ class Mounted:
                         f" {why}"
                     ) from error
             self._users.setdefault(name, set()).add(user)
+
+    def users(self, name: str) -> frozenset[str]:
+        """Give who holds a volume."""
+        return frozenset(self._users.get(name, ()))
 
     async def release(self, user: str) -> None:
         """Let go of all that a user has; harmless when repeated."""

@@ -103,7 +103,10 @@ def _out(call: Invocation, machine: str, path: str, target: str) -> int:
         rest = name.removeprefix(old).lstrip("/")
         return "/".join(part for part in (new, rest) if part) or "."
 
-    size = unpack(answer.blocks(), directory, rename, owners=call.flags.on("archive"))
+    blocks = answer.blocks()
+    size = unpack(blocks, directory, rename, owners=call.flags.on("archive"))
+    for _ in blocks:  # behind the tar's end; the daemon has let go of everything when it is over
+        pass
     _tell(call, size, target)
     return 0
 
