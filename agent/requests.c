@@ -1,0 +1,152 @@
+/* What the daemon asks for, and who does it. */
+#include "requests.h"
+
+#include <errno.h>
+#include <sys/reboot.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "machine.h"
+#include "process.h"
+#include "stats.h"
+
+#define AGENT_VERSION "0.1"
+
+enum { SHARE = 1 };
+
+static bool frozen;
+
+/* Requests that are answered at once */
+
+static void answer_done(struct request request, int done, const struct failure *failure)
+{
+    if (done < 0)
+        answer_failure(request, failure);
+    else
+        answer_ok(request);
+}
+
+/* What a template does not have is found on the bus only when it is looked for again. */
+static void look_for_shares(struct bytes record)
+{
+    struct field field;
+    while (record_next(&record, &field))
+        if (field.tag == MOUNT && record_number(field.value, KIND) == SHARE) {
+            write_file("/sys/bus/pci/rescan", "1");
+            return;
+        }
+}
+
+static void set_up(struct request request, struct bytes record)
+{
+    struct failure failure = { .status = FAILED };
+    if (!machine.ready)
+        look_for_shares(record);
+    answer_done(request, machine_setup(record, &failure), &failure);
+}
+
+static void set_clock(struct request request, struct bytes record)
+{
+    struct failure failure = { .status = FAILED };
+    answer_done(request, machine_set_clock(record_number(record, CLOCK), &failure), &failure);
+}
+
+static void freeze(struct request request, struct bytes record)
+{
+    struct failure failure = { .status = FAILED };
+    bool wanted = record_number(record, FROZEN);
+    int done = cgroup_freeze(wanted, &failure);
+    if (done == 0)
+        frozen = wanted;
+    answer_done(request, done, &failure);
+}
+
+static void set_files(struct request request, struct bytes record)
+{
+    struct failure failure = { .status = FAILED };
+    answer_done(request, machine_set_files(record, &failure), &failure);
+}
+
+static void tell_stats(struct request request, struct bytes record)
+{
+    (void)record;
+    put_stats(answer_begin(request, OK));
+    message_send();
+}
+
+static void synchronize(struct request request, struct bytes record)
+{
+    struct failure failure = { .status = FAILED };
+    (void)record;
+    int done = machine.upper >= 0 && syncfs(machine.upper) < 0 ? fail_errno(&failure, "sync") : 0;
+    answer_done(request, done, &failure);
+}
+
+static void power_off(void)
+{
+    session_flush();
+    machine_leave();
+    reboot(RB_POWER_OFF);
+}
+
+static void shut_down(struct request request, struct bytes record)
+{
+    answer_ok(request);
+    process_shut_down(record_number(record, GRACE), power_off);
+}
+
+static void handle(struct request request, struct bytes record)
+{
+    static const struct {
+        enum operation operation;
+        void (*work)(struct request request, struct bytes record);
+    } known[] = {
+        { OP_SETUP, set_up },
+        { OP_START, process_start },
+        { OP_GO, process_go },
+        { OP_SIGNAL, process_signal },
+        { OP_RESIZE, process_resize },
+        { OP_FORGET, process_forget },
+        { OP_DISOWN, process_disown },
+        { OP_CLOCK, set_clock },
+        { OP_FREEZE, freeze },
+        { OP_STATS, tell_stats },
+        { OP_FILES, set_files },
+        { OP_SYNC, synchronize },
+        { OP_POWER_OFF, shut_down },
+    };
+    for (size_t at = 0; at < sizeof known / sizeof *known; at++)
+        if (known[at].operation == request.operation) {
+            known[at].work(request, record);
+            return;
+        }
+    struct failure failure = { .status = UNSUPPORTED, .text = "this agent does not know how" };
+    answer_failure(request, &failure);
+}
+
+/* Sessions */
+
+static void dropped(void)
+{
+}
+
+static void tell_state(struct writer *writer)
+{
+    struct utsname kernel;
+    uname(&kernel);
+    put_number(writer, VERSION, PROTOCOL_VERSION);
+    put_text(writer, AGENT, AGENT_VERSION);
+    put_text(writer, KERNEL, kernel.release);
+    put_number(writer, READY, machine.ready);
+    put_number(writer, FROZEN, frozen);
+    put_processes(writer);
+}
+
+void requests_child_ended(pid_t pid, int status)
+{
+    /* Others are what fell to PID 1. */
+    process_ended(pid, status);
+}
+
+const struct session_calls requests = { handle, dropped, tell_state };
