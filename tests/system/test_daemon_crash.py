@@ -150,5 +150,6 @@ def test_base(tmp_path: Path, point: str) -> None:
 
 def test_every_point_is_on_the_way_of_something() -> None:
     tested = {"create", "start", "stop", "exit", "remove", "import", "update", "base"}
-    # Those of commit: test_files.py.
-    assert {point.partition(".")[0] for point in POINTS} <= tested | {"light", "commit"}
+    # Those of commit: test_files.py; of heavy and guest: test_heavy_crash.py.
+    others = {"light", "commit", "heavy", "guest"}
+    assert {point.partition(".")[0] for point in POINTS} <= tested | others

@@ -150,6 +150,44 @@ def test_a_killed_qemu_is_seen_and_the_restart_policy_acts(daemon):
     assert state(daemon, "fourth")["Running"]
 
 
+@pytest.mark.parametrize("killed", ["qemu", "monitor"])
+def test_whatever_of_qemu_is_killed_all_of_it_is_gone_within_a_second(daemon, killed):
+    client = Client("docker", daemon)
+    assert run(client, "-d", "--name", "sixth", BUSYBOX, "sleep", "600").returncode == 0
+    found = daemon.request("GET", "/containers/sixth/json").json
+    own = process_of(user_of(found["Id"]))
+    os.kill(int(own.name) if killed == "qemu" else found["State"]["Pid"], signal.SIGKILL)
+    time.sleep(1)
+    assert not own.exists()
+    ended = state(daemon, "sixth")
+    assert (ended["Status"], ended["ExitCode"]) == ("exited", 137)
+    assert ended["Error"] == "its QEMU was killed"
+
+
+def test_a_qemu_that_answers_nothing_holds_nobody_up(daemon):
+    client = Client("docker", daemon)
+    for name in ("silent", "sound"):
+        assert run(client, "-d", "--name", name, BUSYBOX, "sleep", "600").returncode == 0
+    machine = daemon.request("GET", "/containers/silent/json").json["Id"]
+    own = int(process_of(user_of(machine)).name)
+    os.kill(own, signal.SIGSTOP)
+    daemon.kill()
+    began = time.monotonic()
+    daemon.start()
+    assert time.monotonic() - began < 5
+    assert state(daemon, "silent")["Status"] == "running"
+    assert client("exec", "sound", "echo", "here").stdout == "here\n"
+    refused = client("exec", "silent", "echo", "here", check=False)
+    assert "has not answered since this daemon started" in refused.stdout + refused.stderr
+    os.kill(own, signal.SIGCONT)
+    until(lambda: client("exec", "silent", "echo", "here", check=False).stdout == "here\n")
+    os.kill(own, signal.SIGSTOP)
+    client("kill", "silent")
+    ended = state(daemon, "silent")
+    assert (ended["Status"], ended["ExitCode"]) == ("exited", 137)
+    assert ended["Error"] == "its guest did not answer, and was turned off"
+
+
 def test_no_two_share_what_must_be_their_own(daemon):
     client = Client("docker", daemon)
     script = "cat /proc/sys/kernel/random/boot_id; head -c 32 /dev/urandom | md5sum; date +%s"

@@ -268,6 +268,66 @@ async def test_a_workload_that_never_ran_is_not_taken_over(bench, reached):
     assert await bench.daemon(run.launch).adopt() is None
 
 
+async def test_a_workload_that_was_just_about_to_run_is_let_go(bench):
+    run = bench.daemon(bench.launch())
+    await run.begin(GIVEN)
+    run._recorder.note_released()
+    await run.close()
+    following = bench.daemon(run.launch)
+    assert await following.adopt() == Started(4711)
+    await eventually(lambda: bench.peer.processes[WORKLOAD].phase is Phase.RUNNING)
+
+
+async def test_one_that_was_just_about_to_run_and_cannot(bench):
+    run = bench.daemon(bench.launch())
+    await run.begin(GIVEN)
+    run._recorder.note_released()
+    await run.close()
+    refusal = Fields().text(Tag.MESSAGE, "no such file").number(Tag.EXIT_CODE, 127)
+    bench.peer.replies[Operation.GO] = lambda _: (Status.START_FAILED, refusal)
+    following = bench.daemon(run.launch)
+    await following.adopt()
+    bench.peer.exit(WORKLOAD, 127)
+    assert (await ended(following)).code == 127
+
+
+async def test_a_silent_guest_is_taken_to_run_and_asked_on(bench):
+    run = await bench.started(stdin=True)
+    bench.peer.put(WORKLOAD, b"before\n")
+    await eventually(lambda: bench.log)
+    await run.close()
+    bench.peer.listening = False
+    following = bench.daemon(run.launch)
+    assert await following.adopt(0.05) == Started(4711)
+    for asked in (
+        following.exec(request()),
+        following.signal(signal.SIGTERM),
+        following.stats(),
+        following.freeze(frozen=True),
+    ):
+        with pytest.raises(HostError, match="has not answered since this daemon started"):
+            await asked
+    session = await following.attach()
+    await session.write(b"input")
+    bench.peer.listening = True
+    await bench.peer.drop()  # what a stopped guest finds in its port when it goes on
+    await eventually(lambda: bench.peer.processes[WORKLOAD].stdin.data == b"input")
+    bench.peer.put(WORKLOAD, b"after\n")
+    assert await session.read() == (Stream.STDOUT, b"after\n")
+    bench.peer.exit(WORKLOAD, 3)
+    assert (await ended(following)).code == 3
+    assert bench.said == "before\nafter\n"
+
+
+async def test_a_guest_that_lost_its_workload(bench):
+    run = await bench.started()
+    await run.close()
+    del bench.peer.processes[WORKLOAD]
+    exit_ = await bench.daemon(run.launch).adopt()
+    assert isinstance(exit_, Exit)
+    assert exit_.error == "its guest knows nothing of its workload"
+
+
 async def test_an_end_while_the_connection_is_lost(bench):
     run = await bench.started()
     await bench.peer.drop()

@@ -6,6 +6,7 @@ record is removed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 HOST_WENT = 255
 """The exit code of a run that ended together with the host (moby, `restore`)."""
+AT_ONCE = 16
+"""How many machines are taken over at the same time."""
 CAME_UP = frozenset({State.STARTING, State.RUNNING, State.PAUSED})
 
 
@@ -40,13 +43,18 @@ def volume_users(records: Iterable[Machine]) -> dict[str, set[str]]:
 
 async def recover(parts: Parts, machines: Machines) -> None:
     """Bring records and host together, and let machines start that are to start with the daemon."""
-    ended = {}
-    for machine in parts.records:
-        if machine.state in CAME_UP and (exit_seen := await _adopt(parts, machine)) is not None:
-            ended[machine.id] = exit_seen
+    came_up = [machine for machine in parts.records if machine.state in CAME_UP]
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def adopt(machine: Machine) -> Exit | None:
+        async with room:
+            return await _adopt(parts, machine)
+
+    found = await asyncio.gather(*map(adopt, came_up))
     await _sweep(parts)
-    for machine_id, exit_seen in ended.items():
-        await machines.life(machine_id).finish(exit_seen)
+    for machine, exit_seen in zip(came_up, found, strict=True):
+        if exit_seen is not None:
+            await machines.life(machine.id).finish(exit_seen)
     for machine in parts.records:
         await _settle(parts, machines, machine)
 
@@ -67,7 +75,10 @@ async def _adopt(parts: Parts, machine: Machine) -> Exit | None:
         elif isinstance(weight, Pausable):
             # A pause that was not acknowledged is undone; one that was is made sure of.
             paused = machine.state is State.PAUSED
-            await (weight.pause if paused else weight.resume)(machine.id)
+            try:
+                await (weight.pause if paused else weight.resume)(machine.id)
+            except HeftError as error:
+                log.warning("container %s: it may not be %s: %s", machine.id, machine.state, error)
         if machine.adjusting:
             await _adjust(parts, machine)
         return None

@@ -75,6 +75,7 @@ class Link:
         self._taken: frozenset[int] = frozenset()
         self._channels = itertools.count(_FIRST_FREE)
         self._since = 0.0
+        self._silent = False
         self._pause = _SHORTEST_PAUSE
         self._reopening: asyncio.Task[None] | None = None
 
@@ -115,6 +116,15 @@ class Link:
         finally:
             self._greeted = None
 
+    async def resume(self, seconds: float) -> None:
+        """Begin a session with a guest that an earlier daemon left, however long it takes.
+
+        Returns when the guest has answered, or after a time; until it answers then, requests fail.
+        """
+        self._reopening = asyncio.create_task(self._reopen(0))
+        await asyncio.wait({self._reopening}, timeout=seconds)
+        self._silent = not self._since
+
     def welcome(self, state: Record) -> None:
         """Let the streams go on where they are; for the conversation."""
         assert self._conversation is not None
@@ -136,6 +146,7 @@ class Link:
                 self._lose(stream, str(error))
         self._tokens.settle()
         self._since = time.monotonic()
+        self._silent = False
         self.on_welcome(state)
         if self._greeted is not None and not self._greeted.done():
             self._greeted.set_result(state)
@@ -148,7 +159,7 @@ class Link:
             log.warning("the guest of %s: the connection is lost: %s", self._name, why)
             if time.monotonic() - self._since > _GOOD_SECONDS:
                 self._pause = _SHORTEST_PAUSE
-            self._reopening = asyncio.create_task(self._reopen())
+            self._reopening = asyncio.create_task(self._reopen(self._pause))
 
     def _end(self, why: str) -> None:
         if self._conversation is not None:
@@ -167,10 +178,10 @@ class Link:
             if number not in self._lasting:
                 self._lose(stream, why)
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, pause: float) -> None:
         while True:
-            await asyncio.sleep(self._pause)
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+            pause = self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             try:
                 await self.open(GREETING_SECONDS)
             except HeftError as error:
@@ -216,6 +227,11 @@ class Link:
         `OutcomeUnknown` where it was asked and no answer came (`Interrupted` where the session was
         lost), `HostError` where it could not even be asked within the time.
         """
+        if self._silent:
+            raise HostError(
+                f"the guest of {self._name} has not answered since this daemon started",
+                hint="it may be busy or stuck; SIGKILL ends it in any case",
+            )
         number = next(self._requests) % _LAST_REQUEST or next(self._requests)
         answer: asyncio.Future[Record] = self._loop.create_future()
         asked = False

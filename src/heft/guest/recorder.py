@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MARK = struct.Struct("<QQQQQ")
+_MARK = struct.Struct("<QQQQQQ")
 _SUM = struct.Struct("<I")
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _LOG_MODE = 0o640
@@ -39,6 +39,8 @@ class Mark(NamedTuple):
     """Bytes of the streams."""
     fed: int = 0
     """1: somebody was attached whose going ends standard input."""
+    released: int = 0
+    """1: the workload was let go, or was just about to be."""
 
 
 class Recorder:
@@ -83,6 +85,10 @@ class Recorder:
         """Note that somebody was attached whose going ends standard input."""
         if not self.mark.fed:
             self._write(self.mark._replace(fed=1))
+
+    def note_released(self) -> None:
+        """Note that the workload is about to be let go. Raises `HostError`."""
+        self._write(self.mark._replace(released=1))
 
     def reopen(self) -> None:
         """Go on in a new file at the path, where the old one was renamed. Raises `HostError`."""

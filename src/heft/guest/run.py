@@ -13,7 +13,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from heft.errors import HeftError, NotFound
+from heft.errors import HeftError, NotFound, StartFailed
+from heft.faults import reach
 from heft.guest import journal, setup
 from heft.guest.agent import Agent
 from heft.guest.execution import GuestExecution
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 60.0
-"""How long a guest may take until its agent answers a daemon."""
+"""How long a guest that was just started may take until its agent answers."""
+ADOPT_SECONDS = 2.0
+"""How long a daemon that starts waits for a guest that runs; it asks on after that."""
 STALL_SECONDS = 10.0
 """How long the end of a workload may be held up by a session that nobody reads."""
 LAST_SECONDS = 2.0
@@ -64,13 +67,14 @@ class GuestRun:
         self.transfers = Transfers(self.link)
         self.executions: dict[str, GuestExecution] = {}
         self.is_frozen = False
-        self._adopting = False
+        self._adopted = False
         self._monitor = monitor
         self._recorder = Recorder(launch.log.path, launch.run / "marks")
         self._output: Output | None = None
         self._stdin: Outflow | None = None
         self._status: Exit | None = None
         """How it ends, once it is over; it ends when its output was passed on."""
+        self._seen = asyncio.Event()
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self.link.on_event = self._on_event
@@ -105,35 +109,26 @@ class GuestRun:
 
     async def go(self) -> Started:
         """Let the workload run. Raises `StartFailed`."""
+        self._recorder.note_released()
+        reach("guest.released")
         await self.agent.go(WORKLOAD)
         return Started(self._monitor)
 
-    async def adopt(self, seconds: float = ANSWER_SECONDS) -> Exit | Started | None:
-        """Take over what an earlier daemon started; None if the workload has never run.
+    async def adopt(self, seconds: float = ADOPT_SECONDS) -> Exit | Started | None:
+        """Take over what an earlier daemon started; None if the workload was never let go.
 
-        Raises `HostError` if the agent does not answer within a time.
+        A guest that does not answer within a time is taken to run, and asked on.
         """
-        self._adopting = True
-        try:
-            state = await self.link.open(seconds)
-        finally:
-            self._adopting = False
-        found = _workload_of(state)
-        if found is None or found.number(Tag.PHASE) == Phase.HELD:
-            return None
-        if found.number(Tag.PHASE) == Phase.EXITED:
-            self._exited(found)
-            return await self.wait()
-        return Started(self._monitor)
-
-    def _take_over(self, found: Record) -> None:
-        """Go on with the workload's streams; before anything else comes on them."""
         mark = self._recorder.resume()
-        bases = {c.number(Tag.NUMBER): c.number(Tag.BASE) for c in found.records(Tag.CHANNEL)}
+        if not mark.released:
+            return None
+        self._adopted = True
         for stream in self._make_streams(mark.stdout, mark.stderr):
-            self.link.add(stream, bases.get(stream.number, 0), lasting=True)
+            self.link.add(stream, lasting=True)
         if mark.fed and self._stdin is not None:
             self._stdin.end()  # whoever was attached went with the daemon
+        await self.link.resume(seconds)
+        return Started(self._monitor) if self._status is None else await self.wait()
 
     def _make_streams(self, out: int, err: int) -> list[Inflow | Outflow]:
         process, log_ = self.launch.process, self.launch.log
@@ -155,6 +150,10 @@ class GuestRun:
     async def wait(self) -> Exit:
         """Return when the run has ended."""
         return await asyncio.shield(self._exit)
+
+    async def over(self) -> None:
+        """Return when the workload has ended; what it said may still be on its way."""
+        await self._seen.wait()
 
     @property
     def has_ended(self) -> bool:
@@ -185,6 +184,7 @@ class GuestRun:
     def _over(self, ended: Exit) -> None:
         if self._status is None:
             self._status = ended
+            self._seen.set()
             self._spawn(self._finish(ended))
 
     async def _finish(self, ended: Exit) -> None:
@@ -280,9 +280,6 @@ class GuestRun:
     def _on_welcome(self, state: Record) -> None:
         """See what has happened meanwhile; let go of what nobody here knows."""
         self.is_frozen = state.flag(Tag.FROZEN)
-        found = _workload_of(state)
-        if self._adopting and found is not None and found.number(Tag.PHASE) != Phase.HELD:
-            self._take_over(found)
         there = {process.text(Tag.ID): process for process in state.records(Tag.PROCESS)}
         for execution in tuple(self.executions.values()):
             if execution.pid and execution.id not in there:
@@ -297,6 +294,22 @@ class GuestRun:
                 self.agent.forget(identity)
             else:
                 self.agent.disown(identity)
+        if self._adopted:
+            self._check_workload(there.get(WORKLOAD))
+
+    def _check_workload(self, found: Record | None) -> None:
+        """See to it that a workload that was taken over runs."""
+        if found is None:
+            self._over(Exit(KILLED, error="its guest knows nothing of its workload"))
+        elif found.number(Tag.PHASE) == Phase.HELD:
+            self._spawn(self._go_on())
+
+    async def _go_on(self) -> None:
+        """Finish what an earlier daemon was about to do."""
+        try:
+            await self.agent.go(WORKLOAD)
+        except StartFailed as error:
+            self._over(Exit(error.exit_code, error=error.message))
 
     def _forget(self, execution: GuestExecution) -> None:
         if self.executions.get(execution.id) is execution:
@@ -333,9 +346,3 @@ class GuestRun:
         self._recorder.close()
         if not self._exit.done():
             self._exit.cancel()
-
-
-def _workload_of(state: Record) -> Record | None:
-    """Give what a guest says of its workload; None if it has none."""
-    processes = state.records(Tag.PROCESS)
-    return next((each for each in processes if each.text(Tag.ID) == WORKLOAD), None)

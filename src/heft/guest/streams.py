@@ -150,6 +150,7 @@ class Outflow:
         self._limit = 0
         self._ending = False
         self._end_sent = False
+        self._fresh = True
         self._wire: Wire | None = None
         self._moved: set[asyncio.Future[None]] = set()
 
@@ -215,11 +216,13 @@ class Outflow:
 
         Nothing is sent before its first window. Raises `ProtocolError` where it cannot be.
         """
+        if self._fresh:
+            self._taken = base  # what waits comes after what an earlier daemon has sent
         if self._kept and not self._taken <= base <= self._taken + len(self._kept):
             raise ProtocolError(f"channel {self.number} was received up to {base}")
         del self._kept[: base - self._taken]
         self._taken = self._sent = self._limit = base
-        self._end_sent = False
+        self._end_sent = self._fresh = False
         self._wire = wire
         self._wake()
 

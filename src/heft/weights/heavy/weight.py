@@ -14,6 +14,7 @@ import secrets
 import shutil
 import time
 from dataclasses import dataclass
+from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound
@@ -29,7 +30,7 @@ from heft.host.cgroups import Group, Layout
 from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
-from heft.weights.heavy import facts, hypervisor, qemu, shaping
+from heft.weights.heavy import ending, facts, hypervisor, qemu, shaping
 from heft.weights.heavy.control import control
 from heft.weights.heavy.hypervisor import RunDirectory
 from heft.weights.heavy.templates import Templates
@@ -73,6 +74,8 @@ class _Watched:
     """Of its monitor; -1: it has ended."""
     group: Group
     shape: Shape
+    why: str = "its QEMU was killed"
+    """Why its monitor ends, if the guest does not go down by itself."""
     watching: asyncio.Task[None] | None = None
 
 
@@ -125,13 +128,16 @@ class HeavyWeight:
         async with Undo() as undo:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
             await asyncio.to_thread(grouping.make, group, shaping.limits(launch.resources, shape))
+            reach("heavy.grouped")
             started = hypervisor.start(launch, shape, kit, template, group, found.tsc_khz)
+            reach("heavy.spawned")
             try:
                 run = self._run_of(launch, started.monitor)
                 self._runs[launch.id] = watched = _Watched(run, started.pidfd, group, shape)
                 RunDirectory(launch.run).write(started.monitor)
                 reach("heavy.recorded")
                 await self._begin(run, started)
+                reach("heavy.held")
                 watched.watching = asyncio.create_task(self._watch(watched))
             finally:
                 started.close()
@@ -167,13 +173,8 @@ class HeavyWeight:
         self._runs[launch.id] = watched
         if pidfd is None:
             return Exit(KILLED, error="its QEMU has ended")
-        try:
-            found = await run.adopt()
-        except HeftError as error:
-            _log.warning("machine %s: its agent does not answer: %s", launch.id, error)
-            return Exit(KILLED, error=f"its guest does not answer: {error.message}")
         watched.watching = asyncio.create_task(self._watch(watched))
-        return found
+        return await run.adopt()
 
     async def wait(self, machine_id: str) -> Exit:
         """Return when the run has ended."""
@@ -181,7 +182,12 @@ class HeavyWeight:
 
     async def signal(self, machine_id: str, signal: int) -> None:
         """Send a signal to the workload's first process."""
-        await self._watched(machine_id).run.signal(signal)
+        watched = self._watched(machine_id)
+        if signal != SIGKILL:
+            await watched.run.signal(signal)
+        elif not await ending.killed(watched.run):
+            watched.why = "its guest did not answer, and was turned off"
+            await watched.group.end()
 
     async def attach(self, machine_id: str) -> Session:
         """Open a session on the workload's own streams."""
@@ -243,6 +249,7 @@ class HeavyWeight:
             await self._let_go(watched)
         group = self._group(launch)
         await group.end()
+        reach("heavy.ended")
         if watched is not None and watched.pidfd >= 0:
             await processes.ended(watched.pidfd)
             processes.reap_child(watched.pidfd)
@@ -276,20 +283,11 @@ class HeavyWeight:
     async def _watch(self, watched: _Watched) -> None:
         """Tell a run when its guest or its QEMU is over."""
         own = RunDirectory(watched.run.launch.run).own
-        why = "its QEMU was killed"
-        ended = asyncio.create_task(processes.ended(watched.pidfd))
-        over = asyncio.create_task(_guest_over(own))
-        try:
-            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
-            if not over.done() or over.cancelled() or over.exception() is not None:
-                await ended
-            else:
-                why = over.result()
-        finally:
-            for task in (ended, over):
-                task.cancel()
-            await asyncio.gather(ended, over, return_exceptions=True)
-        watched.run.monitor_ended(why, oom_killed=watched.group.oom_kills() > 0)
+        how = await ending.seen(own, watched.pidfd)
+        if not how:
+            # Its monitor alone may be gone: a QEMU that nobody watches is nobody's machine.
+            await watched.group.end()
+        watched.run.monitor_ended(how or watched.why, oom_killed=watched.group.oom_kills() > 0)
 
     async def _let_go(self, watched: _Watched) -> None:
         if watched.watching is not None:
@@ -347,14 +345,3 @@ def _surroundings(launch: Launch) -> Surroundings:
         entropy=secrets.token_bytes(_ENTROPY),
         files=files,
     )
-
-
-async def _guest_over(own: Path) -> str:
-    """Return when the guest is over, and say why, as far as its console tells."""
-    async with control(own, qemu.CONTROL) as told:
-        how = await told.over()
-        said = await told.console()
-    panics = [line for line in said.splitlines() if "Kernel panic" in line]
-    if panics:
-        return f"its kernel panicked: {panics[-1].partition('Kernel panic')[2].strip(' -')}"
-    return f"its guest went down ({how})"

@@ -1,0 +1,58 @@
+"""How the end of a guest and its QEMU is seen, and brought about where the guest does not help."""
+
+from __future__ import annotations
+
+import asyncio
+from signal import SIGKILL
+from typing import TYPE_CHECKING
+
+from heft.errors import HostError
+from heft.host import processes
+from heft.weights.heavy import qemu
+from heft.weights.heavy.control import control
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heft.guest.run import GuestRun
+
+KILL_SECONDS = 5.0
+"""How long a guest may take to kill its workload, before it is turned off."""
+
+
+async def killed(run: GuestRun) -> bool:
+    """Send SIGKILL to a workload; say whether the guest has seen to it."""
+    try:
+        async with asyncio.timeout(KILL_SECONDS):
+            await run.signal(SIGKILL)
+            await run.over()
+    except (HostError, TimeoutError):
+        return False
+    return True
+
+
+async def seen(own: Path, monitor: int) -> str:
+    """Return when a guest is over, and say how; or when its monitor has ended (a pidfd): empty."""
+    ended = asyncio.create_task(processes.ended(monitor))
+    over = asyncio.create_task(_guest_over(own))
+    try:
+        await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
+        if over.done() and over.exception() is None:
+            return over.result()
+        await ended
+    finally:
+        for task in (ended, over):
+            task.cancel()
+        await asyncio.gather(ended, over, return_exceptions=True)
+    return ""
+
+
+async def _guest_over(own: Path) -> str:
+    """Return when the guest is over, and say why, as far as its console tells."""
+    async with control(own, qemu.CONTROL) as told:
+        how = await told.over()
+        said = await told.console()
+    panics = [line for line in said.splitlines() if "Kernel panic" in line]
+    if panics:
+        return f"its kernel panicked: {panics[-1].partition('Kernel panic')[2].strip(' -')}"
+    return f"its guest went down ({how})"

@@ -1,0 +1,184 @@
+"""The daemon is killed at every step of a heavy machine's life, and at random while it talks."""
+
+import contextlib
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+
+import pytest
+
+from heft.faults import POINTS
+from tests.harness import leaks
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+
+SECONDS = 30.0
+RAN = {"guest.released", "start.released", "start.recorded"}
+
+
+@pytest.fixture(scope="module")
+def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Give a daemon with one image; its first machine makes the template for all."""
+    before = leaks.look()
+    daemon = Daemon(tmp_path_factory.mktemp("crash")).start()
+    daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+    yield daemon
+    daemon.clean_up()
+    assert not (left := leaks.settle(before)), f"left behind: {left}"
+
+
+@pytest.fixture
+def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
+    """Give the daemon; afterwards no machine and nothing of one is left."""
+    before = leaks.look()
+    yield heavy_daemon
+    if heavy_daemon.process is not None and heavy_daemon.process.poll() is not None:
+        heavy_daemon.start()
+    for machine in heavy_daemon.request("GET", "/containers/json?all=1").json:
+        heavy_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
+    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    assert list((heavy_daemon.run / "machines").glob("*")) == []
+    assert list((heavy_daemon.data / "machines").iterdir()) == []
+
+
+def points(*prefixes: str) -> list[str]:
+    return sorted(point for point in POINTS if point.partition(".")[0] in prefixes)
+
+
+def create(daemon: Daemon, name: str, *command: str, **host: object) -> int:
+    body = {
+        "Image": BUSYBOX,
+        "Cmd": command or ("sleep", "1000"),
+        "StopSignal": "SIGKILL",
+        "HostConfig": {"Runtime": "heavy", **host},
+    }
+    return daemon.request("POST", f"/containers/create?name={name}", body).status
+
+
+def state(daemon: Daemon, name: str) -> str | None:
+    answer = daemon.request("GET", f"/containers/{name}/json")
+    return answer.json["State"]["Status"] if answer.status == 200 else None
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def die_at(daemon: Daemon, point: str, method: str, path: str, body: object = None) -> None:
+    """Do something to a daemon that kills itself at a point on the way, and start another."""
+    daemon.stop()
+    daemon.start(HEFT_FAULT=point)
+    with pytest.raises((OSError, HTTPException)):
+        daemon.request(method, path, body)
+    daemon.wait_dead()
+    daemon.start()
+
+
+@pytest.mark.parametrize("point", points("create"))
+def test_create(daemon: Daemon, point: str) -> None:
+    body = {"Image": BUSYBOX, "Cmd": ["true"], "HostConfig": {"Runtime": "heavy"}}
+    die_at(daemon, point, "POST", "/containers/create?name=box", body)
+    made = point == "create.acknowledged"
+    assert state(daemon, "box") == ("created" if made else None)
+    assert len(list((daemon.data / "machines").iterdir())) == made
+    if not made:
+        assert create(daemon, "box") == 201
+
+
+@pytest.mark.parametrize("point", sorted({*points("start", "heavy", "guest")} - {"heavy.ended"}))
+def test_start(daemon: Daemon, point: str) -> None:
+    if point == "start.users":
+        pytest.skip("a heavy machine's users are its own kernel's")
+    assert create(daemon, "box") == 201
+    die_at(daemon, point, "POST", "/containers/box/start")
+    ran = point in RAN
+    assert state(daemon, "box") == ("running" if ran else "created")
+    answer = daemon.request("POST", "/containers/box/start")
+    assert answer.status == (304 if ran else 204), answer.body
+    assert Client("docker", daemon)("exec", "box", "echo", "here").stdout == "here\n"
+
+
+@pytest.mark.parametrize("point", [*points("stop", "exit"), "heavy.ended"])
+def test_stop(daemon: Daemon, point: str) -> None:
+    assert create(daemon, "box", RestartPolicy={"Name": "unless-stopped"}) == 201
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    die_at(daemon, point, "POST", "/containers/box/stop")
+    assert daemon.request("POST", "/containers/box/wait").json["StatusCode"] == 137
+    assert state(daemon, "box") == "exited"
+
+
+@pytest.mark.parametrize("point", points("exit"))
+def test_exit(daemon: Daemon, point: str) -> None:
+    """A workload ends by itself, and its code is what it was."""
+    assert create(daemon, "box", "sh", "-c", "echo said; exit 9") == 201
+    daemon.stop()
+    daemon.start(HEFT_FAULT=point)
+    with contextlib.suppress(OSError, HTTPException):  # the answer may come before the end
+        daemon.request("POST", "/containers/box/start")
+    daemon.wait_dead()
+    daemon.start()
+    eventually(lambda: state(daemon, "box") == "exited")
+    found = daemon.request("GET", "/containers/box/json").json["State"]
+    assert found["ExitCode"] == 9
+    assert Client("docker", daemon)("logs", "box").stdout == "said\n"
+
+
+@pytest.mark.parametrize("point", points("remove"))
+def test_remove(daemon: Daemon, point: str) -> None:
+    assert create(daemon, "box", "true") == 201
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    daemon.request("POST", "/containers/box/wait")
+    die_at(daemon, point, "DELETE", "/containers/box")
+    assert state(daemon, "box") is None
+
+
+def test_execs_of_a_killed_daemon_run_on_and_others_come(daemon: Daemon) -> None:
+    assert create(daemon, "box") == 201
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    client = Client("docker", daemon)
+    script = "for i in 1 2 3 4 5; do echo $i >>/tmp/seen; sleep 0.2; done; sleep 1000"
+    client("exec", "-d", "box", "sh", "-c", script)
+    attached = [*client.program, "exec", "box", "sh", "-c", "yes"]
+    with subprocess.Popen(
+        attached, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=daemon.environment
+    ) as flood:
+        assert flood.stdout is not None
+        flood.stdout.read(1 << 16)
+        daemon.restart()
+        flood.stdout.read()
+    eventually(lambda: client("exec", "box", "cat", "/tmp/seen").stdout.split() == list("12345"))
+    assert client("exec", "box", "sh", "-c", "exit 7", check=False).returncode == 7
+
+
+def test_killed_at_random_while_they_talk(daemon: Daemon) -> None:
+    """Every line comes once and in order, on both streams, and every exit code arrives."""
+    client = Client("docker", daemon)
+    count = 1500
+    script = (
+        f"i=0; while [ $i -lt {count} ]; do echo out $i; echo err $i >&2; i=$((i+1)); "
+        "case $i in *00) sleep 0.3;; esac; done; exit 4$N"
+    )
+    names = ["talker-a", "talker-b"]
+    for number, name in enumerate(names):
+        client(
+            *("run", "--runtime", "heavy", "-d", "--name", name, "-e", f"N={number}"),
+            *(BUSYBOX, "sh", "-c", script),
+        )
+    chance = random.Random(4)
+    kills = 0
+    while kills < 4 or any(state(daemon, name) == "running" for name in names):
+        time.sleep(chance.uniform(0.05, 0.8))
+        daemon.restart()
+        kills += 1
+        assert kills < 100
+    for number, name in enumerate(names):
+        assert client("wait", name).stdout.strip() == f"4{number}"
+        logged = client("logs", name)
+        assert logged.stdout.splitlines() == [f"out {i}" for i in range(count)]
+        assert logged.stderr.splitlines() == [f"err {i}" for i in range(count)]
