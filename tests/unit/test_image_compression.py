@@ -11,7 +11,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heft.images.compression import PIECE, Broken, Compression, decompress, detect
+from heft.images.compression import Broken, Compression, detect
+from heft.images.decompression import PIECE, decompress
 
 COMPRESS: dict[Compression, Callable[[bytes], bytes]] = {
     Compression.GZIP: gzip.compress,

@@ -14,20 +14,19 @@ import os
 import resource
 import signal
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
-
-import msgspec
 
 from heft.files import place
 from heft.files.looking import Place
-from heft.files.plan import Plan, Task
+from heft.files.tasks import Task
 from heft.host import credentials, tied
 from heft.tars.packing import Packer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heft.files.plan import Tree
+    from heft.files.plan import Plan, Tree
     from heft.files.upper import Upper
     from heft.tars.packing import Skip
 
@@ -54,7 +53,7 @@ def main(look_up: LookUp) -> int:
     os.umask(0)
     ending: dict[str, str] = {}
     try:
-        _work(msgspec.json.decode(sys.argv[1], type=Plan), look_up)
+        _work(_read_plan(sys.argv[1]), look_up)
     except BrokenPipeError:
         return 1  # nobody reads any more
     except Exception as error:
@@ -62,6 +61,12 @@ def main(look_up: LookUp) -> int:
         ending = {"error": kind, "message": message}
     os.write(2, json.dumps(ending).encode("ascii"))
     return 1 if ending else 0
+
+
+def _read_plan(text: str) -> Plan:
+    """Read what the daemon wrote, without what would check it: importing that takes too long."""
+    plan: Plan = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
+    return plan
 
 
 def _stop(*_: object) -> NoReturn:
@@ -86,17 +91,17 @@ def _work(plan: Plan, look_up: LookUp) -> None:
         place.settle(plan.tree)
         diff = place.open_upper(plan.tree)
         changed = Upper(diff, place.open_lower(plan.tree), frozenset(plan.skip))
-        if plan.task is Task.LAYER:
+        if plan.task == Task.LAYER:
             changed.pack(Packer(_OUT))
         else:
             _write_changes(changed)
         return
     root = place.open_tree(plan.tree)
-    if plan.task is Task.ROOT:
+    if plan.task == Task.ROOT:
         packer = Packer(_OUT)
         packer.tree(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root), "")
         packer.finish()
-    elif plan.task is Task.UNPACK:
+    elif plan.task == Task.UNPACK:
         from heft.files.unpacking import unpack
 
         _enter(plan.tree)
@@ -120,11 +125,10 @@ def _enter(tree: Tree) -> None:
 
 
 def _write_changes(changed: Upper) -> None:
-    encode = msgspec.json.Encoder().encode
     lines = bytearray()
     for change in changed.changes():
         path = change.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        lines += encode([path, change.kind]) + b"\n"
+        lines += json.dumps([path, change.kind]).encode("ascii") + b"\n"
     left = memoryview(lines)
     while left:
         left = left[os.write(_OUT, left) :]
@@ -136,8 +140,8 @@ def _write_changes(changed: Upper) -> None:
 def _read(root: int, plan: Plan) -> None:
     """Say what is at a path, and give it as a tar whose names begin with the path's last part."""
     place = Place(root, plan.path)
-    os.write(_OUT, msgspec.json.encode(place.tell()) + b"\n")
-    if plan.task is not Task.PACK:
+    os.write(_OUT, json.dumps(place.tell()).encode("ascii") + b"\n")
+    if plan.task != Task.PACK:
         return
     packer = Packer(_OUT, _kernels_own(place) if plan.tree.descriptor >= 0 else None)
     if place.is_directory:

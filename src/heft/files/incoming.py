@@ -12,7 +12,6 @@ import os
 
 from heft.images.compression import LONGEST_MAGIC, Compression, detect
 from heft.images.forward import Forward, Truncated
-from heft.images.intake import Intake
 
 BLOCK = 1 << 17
 LARGE = 1 << 17
@@ -26,6 +25,8 @@ def incoming(source: int) -> Forward:
         beginning += more
     if detect(beginning) is Compression.NONE:
         return Plain(source, beginning)
+    from heft.images.intake import Intake  # with all that undoes compression
+
     return Intake(source, None, digest=False, beginning=beginning)
 
 

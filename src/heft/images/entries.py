@@ -27,6 +27,8 @@ _NUMBERS = re.compile(
 )
 """A header from byte 100 on, as it is usually written: mode, user, group, size, time, the sum, and
 the type of a file, a link or a directory."""
+_DEVICE = re.compile(rb"(?:\0{8}|[0-7]{7}\0){2}")
+"""From byte 329 on: a device's numbers, which also what is no device has."""
 _MAGICS = (b"ustar\00000", b"ustar  \0")
 """POSIX' and GNU's."""
 
@@ -76,6 +78,8 @@ def plain(head: bytes) -> tarfile.TarInfo | None:
     """
     numbers = _NUMBERS.match(head, 100)
     if numbers is None or head[257:265] not in _MAGICS or len(head) < BLOCK:
+        return None
+    if _DEVICE.match(head, 329) is None:
         return None
     *fields, kind = numbers.groups()
     mode, uid, gid, size, mtime, checksum = (int(field, 8) for field in fields)

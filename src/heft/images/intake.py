@@ -13,7 +13,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.images.compression import LONGEST_MAGIC, Broken, Compression, decompress, detect
+from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
+from heft.images.decompression import decompress
 from heft.images.forward import Forward, Truncated, write_all
 
 if TYPE_CHECKING:

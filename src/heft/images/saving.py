@@ -18,7 +18,8 @@ import msgspec
 from heft.errors import HeftError, HostError
 from heft.images import archive, configs
 from heft.images.archive import Descriptor, Index, Manifest, ManifestItem
-from heft.images.compression import Compression, decompress
+from heft.images.compression import Compression
+from heft.images.decompression import decompress
 from heft.images.layers import chain_ids
 from heft.images.reference import Reference
 

@@ -11,7 +11,7 @@ from heft.errors import HeftError, HostError, InvalidArgument, NoSpace
 from heft.host import tied
 from heft.images.compression import Broken
 from heft.images.entries import Malformed
-from heft.images.intake import Truncated
+from heft.images.forward import Truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

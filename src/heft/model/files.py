@@ -1,13 +1,15 @@
-"""Files of a machine, as its weight tells of them."""
+"""Files of a machine, as its weight tells of them.
+
+Named tuples, as a process that lives for one copy would take longest over importing anything more.
+"""
 
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
-import msgspec
 
-
-class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
+class FileStatus(NamedTuple):
     """What is at a path of a machine; a symbolic link is not followed."""
 
     name: str
@@ -29,14 +31,14 @@ class ChangeKind(enum.IntEnum):
     DELETED = 2
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(NamedTuple):
     """One difference between a machine's files and its image's."""
 
     path: str
     kind: ChangeKind
 
 
-class Landing(msgspec.Struct, frozen=True, kw_only=True):
+class Landing(NamedTuple):
     """How a tar goes into a machine."""
 
     same_kind: bool = False

@@ -6,8 +6,7 @@ The rules and the wording are Docker's (moby/sys/user, `GetExecUser`, `GetAdditi
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from heft.errors import StartFailed
 from heft.host import paths
@@ -21,8 +20,7 @@ _FILE_LIMIT = 16 << 20
 _REFUSED = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """User, groups and home directory of a process."""
 
     uid: int = 0
@@ -32,16 +30,14 @@ class Identity:
     home: str = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class _User:
+class _User(NamedTuple):
     name: str
     uid: int
     gid: int
     home: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(NamedTuple):
     name: str
     gid: int
     members: tuple[str, ...]
