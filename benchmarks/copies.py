@@ -40,9 +40,9 @@ def measure(bench: Bench) -> Outcome:
     for what, source in sources.items():
         for way in ("in", "out"):
             found = interleaved(copies(bench, source, place, way), bench.few(ROUNDS), warm_up=1)
-            title = f"`docker cp` of {what}, {way}, Heft ÷ dockerd"
-            row = ratio(title, 0.8, found[HEFT], found[DOCKERD])
-            rows.append(replace(row, heft=f"{row.heft}; `heft cp` {ms(found[OWN])}"))
+            title = f"`heft cp` of {what}, {way} ÷ `docker cp` with dockerd"
+            row = ratio(title, 0.8, found[OWN], found[DOCKERD])
+            rows.append(replace(row, heft=f"{row.heft}; `docker cp` {ms(found[HEFT])}"))
     for engine in (bench.heft, bench.docker):
         engine.do("rm", "--force", NAME)
     return Outcome(tuple(rows), {})
