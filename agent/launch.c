@@ -20,11 +20,12 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "environment.h"
 #include "machine.h"
 #include "session.h"
 #include "users.h"
 
-enum { REFUSED = 128, NOT_EXECUTABLE = 126, NOT_IN_PATH = 127, LAST_CAPABILITY = 63 };
+enum { REFUSED = 128, NOT_EXECUTABLE = 126, NOT_IN_PATH = 127, NOT_RUN = 1, LAST_CAPABILITY = 63 };
 
 extern char **environ;
 
@@ -32,59 +33,6 @@ static _Noreturn void give_up(int report, const struct failure *failure)
 {
     write_all(report, failure, sizeof *failure);
     _exit(failure->exit_code);
-}
-
-/* Texts */
-
-static char **texts(struct bytes record, enum tag tag, size_t further)
-{
-    struct bytes rest = record;
-    struct field field;
-    size_t count = 0;
-    while (record_next(&rest, &field))
-        count += field.tag == tag;
-    char **found = allocate((count + further + 1) * sizeof *found);
-    count = 0;
-    while (record_next(&record, &field))
-        if (field.tag == tag && (found[count] = bytes_text(field.value)) != NULL)
-            count++;
-    found[count] = NULL;
-    return found;
-}
-
-static const char *variable(char **environment, const char *name)
-{
-    size_t length = strlen(name);
-    for (; *environment != NULL; environment++)
-        if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
-            return *environment + length + 1;
-    return NULL;
-}
-
-static void add_variable(char **environment, const char *name, const char *value)
-{
-    if (variable(environment, name) != NULL)
-        return;
-    size_t size = strlen(name) + strlen(value) + 2;
-    char *text = allocate(size);
-    snprintf(text, size, "%s=%s", name, value);
-    while (*environment != NULL)
-        environment++;
-    environment[0] = text;
-    environment[1] = NULL;
-}
-
-static char **make_environment(struct bytes record, const char *home)
-{
-    char **environment = texts(record, ENV, 4), host[256] = "";
-    gethostname(host, sizeof host - 1);
-    add_variable(environment, "PATH",
-                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    add_variable(environment, "HOSTNAME", host);
-    if (record_number(record, TTY))
-        add_variable(environment, "TERM", "xterm");
-    add_variable(environment, "HOME", home);
-    return environment;
 }
 
 /* The program */
@@ -193,6 +141,15 @@ static int take_streams(struct launch *launch, struct failure *failure)
     return 0;
 }
 
+/* The user may open its streams anew (/dev/stdout). What is nobody's own, /dev/null, stays root's. */
+static int give_streams(struct launch *launch, uid_t uid, struct failure *failure)
+{
+    for (int at = 0; at < 3; at++)
+        if (launch->streams[at] >= 0 && fchown(at, uid, (gid_t)-1) < 0)
+            return fail_errno(failure, "standard streams");
+    return 0;
+}
+
 static int enter(struct launch *launch, struct failure *failure)
 {
     if (launch->mounts < 0) {
@@ -268,7 +225,7 @@ static int get_ready(struct launch *launch, char ***argv, char path[static PATH_
 {
     struct identity who;
     char *user = record_text(launch->record, USER), *cwd = record_text(launch->record, CWD);
-    *argv = texts(launch->record, ARGV, 0);
+    *argv = texts(launch->record, ARGV);
     if ((*argv)[0] == NULL || user == NULL || cwd == NULL)
         return fail(failure, INVALID, "no command");
     if (enter(launch, failure) < 0)
@@ -281,8 +238,8 @@ static int get_ready(struct launch *launch, char ***argv, char path[static PATH_
     failure->exit_code = REFUSED;
     if (take_streams(launch, failure) < 0)
         return -1;
-    if (record_number(launch->record, TTY) && fchown(0, who.uid, (gid_t)-1) < 0)
-        return fail_errno(failure, "terminal");
+    if (give_streams(launch, who.uid, failure) < 0)
+        return -1;
     environ = make_environment(launch->record, who.home);
     if (set_limits(launch->record, failure) < 0 || set_oom_score(launch->record, failure) < 0
         || set_rights(launch->record, &who, failure) < 0)
@@ -310,7 +267,8 @@ _Noreturn void launch(struct launch *launch)
     if (record_number(launch->record, INIT))
         be_init(launch->report, launch->hold);
     execv(path, argv);
-    failure.exit_code = errno == ENOENT ? NOT_IN_PATH : NOT_EXECUTABLE;
-    fail(&failure, START_FAILED, "exec %s: %s", path, reason(errno));
-    give_up(launch->report, &failure);
+    /* The program is there and may be run: that it cannot be is the end of a process that had begun,
+     * as with the runtimes of light machines. */
+    fprintf(stderr, "exec %s: %s\n", path, reason(errno));
+    _exit(NOT_RUN);
 }

@@ -2,6 +2,8 @@
 #ifndef MACHINE_H
 #define MACHINE_H
 
+#include <limits.h>
+
 #include "common.h"
 #include "record.h"
 
@@ -16,7 +18,9 @@
 struct machine {
     bool ready;
     bool init_system, privileged;
+    char hostname[HOST_NAME_MAX + 1];
     int upper; /* a descriptor of the upper's file system; -1: none */
+    int root;  /* of its root, as the agent sees it; -1: it is not there yet, or any more */
     /* What was made to mount on: no change of the machine's while it is empty. */
     char **points;
     size_t point_count;

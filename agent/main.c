@@ -93,8 +93,11 @@ static int open_stream(void)
     return fd;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argc;
+    if (getpid() != 1)
+        modules_fetch(argv);
     leave_first_root();
     mount_own("proc", "/proc");
     mount_own("sysfs", "/sys");

@@ -5,10 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common.h"
+#include "machine.h"
+
+#define FETCH "/modprobe"
 
 static void load(const char *name, const char *parameters)
 {
@@ -32,4 +36,24 @@ void modules_load(const char *stage)
         if (name != NULL && strcmp(word, stage) == 0)
             load(name, line != NULL ? line : "");
     }
+}
+
+void modules_serve(void)
+{
+    if ((symlink("/init", FETCH) < 0 && errno != EEXIST)
+        || !write_file("/proc/sys/kernel/modprobe", FETCH))
+        note("modules: %s", reason(errno));
+}
+
+_Noreturn void modules_fetch(char **argv)
+{
+    static const char *const programs[] = {
+        "/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe", "/usr/bin/modprobe",
+    };
+    /* The kernel's own processes have the first root of all, where nothing is mounted. */
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    if (chroot("/proc/1/root" MACHINE) == 0 && chdir("/") == 0)
+        for (size_t at = 0; at < sizeof programs / sizeof *programs; at++)
+            execv(programs[at], argv);
+    _exit(1);
 }

@@ -12,7 +12,7 @@
 #include "cgroup.h"
 #include "machine.h"
 
-struct machine machine = { .upper = -1 };
+struct machine machine = { .upper = -1, .root = -1 };
 
 enum { PLAIN = MS_NOSUID | MS_NODEV | MS_NOEXEC };
 
@@ -123,7 +123,9 @@ void machine_leave(void)
         return;
     syncfs(machine.upper);
     close(machine.upper);
-    machine.upper = -1;
+    if (machine.root >= 0)
+        close(machine.root);
+    machine.upper = machine.root = -1;
     umount2(MACHINE, MNT_DETACH);
     /* If something still holds it, its journal tells the next mount. */
     if (umount2(UPPER_PLACE, 0) < 0)

@@ -97,8 +97,8 @@ static void release(struct process *process)
 
 static void tell_end(struct process *process)
 {
-    if (process->workload && machine.upper >= 0)
-        syncfs(machine.upper);
+    if (process->workload)
+        machine_leave(); /* whatever happens to the guest from here on, its disk is whole */
     process->phase = PHASE_EXITED;
     struct writer *event = event_begin(EVENT_EXITED);
     put_text(event, ID, process->id);
@@ -208,24 +208,38 @@ struct ends {
     int terminal;
 };
 
-static int open_terminal(struct bytes record, struct ends *ends, struct failure *failure)
+static void close_all(const int *descriptors, int size)
+{
+    for (int at = 0; at < size; at++)
+        if (descriptors[at] >= 0)
+            close(descriptors[at]);
+}
+
+/* Give the slave of a new terminal, whose master is our end of standard output. */
+static int open_pair(struct bytes record, struct ends *ends, struct failure *failure)
 {
     struct winsize size = { .ws_row = (unsigned short)record_number(record, ROWS),
                             .ws_col = (unsigned short)record_number(record, COLUMNS) };
     int unlocked = 0, master = open(MACHINE "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    ends->own[1] = master;
     if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0
         || ioctl(master, TIOCGPTN, &ends->terminal) < 0)
         return fail_errno(failure, "terminal");
-    ends->own[1] = master;
     if (size.ws_row != 0 || size.ws_col != 0)
         ioctl(master, TIOCSWINSZ, &size);
     int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return slave < 0 ? fail_errno(failure, "terminal") : slave;
+}
+
+static int open_terminal(struct bytes record, struct ends *ends, struct failure *failure)
+{
+    int slave = open_pair(record, ends, failure);
     if (slave < 0)
-        return fail_errno(failure, "terminal");
+        return -1;
     for (int at = 0; at < 3; at++)
         ends->child[at] = at == 0 ? slave : dup(slave);
     if (record_number(record, STDIN))
-        ends->own[0] = fcntl(master, F_DUPFD_CLOEXEC, 3);
+        ends->own[0] = fcntl(ends->own[1], F_DUPFD_CLOEXEC, 3);
     return 0;
 }
 
@@ -245,11 +259,20 @@ static int open_pipes(struct bytes record, struct ends *ends, struct failure *fa
     return 0;
 }
 
-static void close_all(const int *descriptors, int size)
+/* What an init system says goes to /dev/console, which must be a terminal: there is one in the place
+ * of its pipes, and it is no controlling one. */
+static int open_console(struct bytes record, struct ends *ends, struct failure *failure)
 {
-    for (int at = 0; at < size; at++)
-        if (descriptors[at] >= 0)
-            close(descriptors[at]);
+    if (open_pipes(record, ends, failure) < 0)
+        return -1;
+    close_all((int[]){ ends->own[1], ends->child[1], ends->child[2] }, 3);
+    ends->own[1] = ends->child[1] = ends->child[2] = -1;
+    int slave = open_pair(record, ends, failure);
+    if (slave < 0)
+        return -1;
+    ends->child[1] = slave;
+    ends->child[2] = dup(slave);
+    return 0;
 }
 
 static pid_t clone_child(uint64_t flags, int group)
@@ -304,11 +327,11 @@ static pid_t begin_child(struct launch *given, bool workload, struct failure *fa
 static void make_streams(struct process *process, struct bytes record, const struct ends *ends)
 {
     static const enum tag tags[3] = { STDIN, STDOUT, STDERR };
-    bool terminal = record_number(record, TTY);
     for (int at = 0; at < 3; at++) {
         if (ends->own[at] < 0)
             continue;
         uint16_t number = (uint16_t)record_number(record, tags[at]);
+        bool terminal = ends->terminal >= 0 && (at == 1 || record_number(record, TTY));
         process->streams[at] = stream_new(number, ends->own[at], at == 0, terminal);
         process->streams[at]->owner = process;
         if (at > 0)
@@ -347,7 +370,10 @@ static struct process *start(struct bytes record, struct failure *failure)
     if (check_start(record, workload, failure) < 0)
         return NULL;
     pid_t pid = -1;
-    if ((record_number(record, TTY) ? open_terminal : open_pipes)(record, &ends, failure) == 0) {
+    int opened = record_number(record, TTY)          ? open_terminal(record, &ends, failure)
+                 : workload && machine.init_system ? open_console(record, &ends, failure)
+                                                    : open_pipes(record, &ends, failure);
+    if (opened == 0) {
         if (pipe2(report, O_CLOEXEC) < 0 || (holds && pipe2(hold, O_CLOEXEC) < 0)) {
             fail_errno(failure, "pipe");
         } else {

@@ -2,6 +2,7 @@
 #include "requests.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/reboot.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -28,21 +29,24 @@ static void answer_done(struct request request, int done, const struct failure *
 }
 
 /* What a template does not have is found on the bus only when it is looked for again. */
-static void look_for_shares(struct bytes record)
+static void look_for_devices(struct bytes record)
 {
     struct field field;
-    while (record_next(&record, &field))
-        if (field.tag == MOUNT && record_number(field.value, KIND) == SHARE) {
+    while (record_next(&record, &field)) {
+        bool share = field.tag == MOUNT && record_number(field.value, KIND) == SHARE;
+        const char *role = field.tag == DISK ? record_text(field.value, ROLE) : NULL;
+        if (share || (role != NULL && strcmp(role, "modules") == 0)) {
             write_file("/sys/bus/pci/rescan", "1");
             return;
         }
+    }
 }
 
 static void set_up(struct request request, struct bytes record)
 {
     struct failure failure = { .status = FAILED };
     if (!machine.ready)
-        look_for_shares(record);
+        look_for_devices(record);
     answer_done(request, machine_setup(record, &failure), &failure);
 }
 

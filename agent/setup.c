@@ -9,17 +9,17 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cgroup.h"
 #include "device.h"
 #include "machine.h"
+#include "modules.h"
 #include "network.h"
 
 enum { SHARE = 1, TMPFS = 2 };
-
-static int root = -1; /* the machine's */
 
 /* What must differ between guests of one template */
 
@@ -58,6 +58,7 @@ static int set_names(struct bytes record, struct failure *failure)
     struct bytes host = record_find(record, HOSTNAME), domain = record_find(record, DOMAINNAME);
     if (host.size > 0 && sethostname((const char *)host.data, host.size) < 0)
         return fail_errno(failure, "hostname");
+    gethostname(machine.hostname, sizeof machine.hostname - 1);
     if (domain.size > 0 && setdomainname((const char *)domain.data, domain.size) < 0)
         return fail_errno(failure, "domain name");
     return 0;
@@ -113,8 +114,8 @@ static int join_root(struct bytes record, struct failure *failure)
                       : mount(UPPER_PLACE, MACHINE, NULL, MS_BIND, NULL);
     if (joined < 0)
         return fail_errno(failure, "root");
-    root = open(MACHINE, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return root < 0 ? fail_errno(failure, "root") : 0;
+    machine.root = open(MACHINE, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return machine.root < 0 ? fail_errno(failure, "root") : 0;
 }
 
 /* Places in the root */
@@ -142,15 +143,15 @@ static int make_point(const char *path, bool directory, struct failure *failure)
 {
     remember_point(path);
     if (directory) {
-        int found = make_directories(root, path);
+        int found = make_directories(machine.root, path);
         return found < 0 ? fail_errno(failure, "%s", path) : found;
     }
-    int found = open_in(root, path, O_PATH);
+    int found = open_in(machine.root, path, O_PATH);
     if (found >= 0)
         return found;
     const char *slash = strrchr(path, '/');
     char *above = slash != NULL ? strndup(path, (size_t)(slash - path)) : strdup("");
-    int parent = make_directories(root, above);
+    int parent = make_directories(machine.root, above);
     free(above);
     int made = parent < 0 ? -1 : openat(parent, slash != NULL ? slash + 1 : path,
                                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
@@ -158,7 +159,7 @@ static int make_point(const char *path, bool directory, struct failure *failure)
         close(made);
     if (parent >= 0)
         close(parent);
-    found = open_in(root, path, O_PATH);
+    found = open_in(machine.root, path, O_PATH);
     return found < 0 ? fail_errno(failure, "%s", path) : found;
 }
 
@@ -174,7 +175,7 @@ static const char *by_descriptor(int fd)
 /* Make a bound mount read-only; a descriptor of the place below it would name what it hides. */
 static int restrict_mount(const char *target, struct failure *failure)
 {
-    int shown = open_in(root, target, O_PATH);
+    int shown = open_in(machine.root, target, O_PATH);
     int done = shown < 0 ? -1 : mount(NULL, by_descriptor(shown), NULL,
                                       MS_BIND | MS_REMOUNT | MS_RDONLY, NULL);
     if (done < 0)
@@ -409,6 +410,19 @@ static int place_devices(struct bytes record, struct failure *failure)
     return 0;
 }
 
+/* The kernel's modules, where a whole system looks for them. */
+static int place_modules(struct failure *failure)
+{
+    struct utsname kernel;
+    char target[64 + sizeof kernel.release];
+    if (access(MODULES_PLACE, F_OK) < 0)
+        return 0;
+    uname(&kernel);
+    modules_serve();
+    snprintf(target, sizeof target, "/lib/modules/%s", kernel.release);
+    return bind(MODULES_PLACE, target, true, true, failure);
+}
+
 static int place_standard(struct bytes record, struct failure *failure)
 {
     bool open = machine.init_system || machine.privileged;
@@ -420,7 +434,7 @@ static int place_standard(struct bytes record, struct failure *failure)
         return fail_errno(failure, "/sys");
     close(proc);
     close(sys);
-    return place_devices(record, failure);
+    return place_devices(record, failure) < 0 ? -1 : place_modules(failure);
 }
 
 static int set_sysctl(struct bytes value, struct failure *failure)

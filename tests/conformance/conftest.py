@@ -65,6 +65,8 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     (high / "etc/passwd").write_text(
         "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n"
     )
+    (high / "etc/broken").write_text("no program\n")
+    (high / "etc/broken").chmod(0o755)
     (high / "etc/group").write_text("root:x:0:\nann:x:1000:\nwheel:x:10:ann\nfew:x:77:\n")
     (high / "home/ann").mkdir(parents=True)
     return low, high

@@ -125,6 +125,23 @@ async def test_what_is_no_program_is_126(bench: Bench, path: str) -> None:
     assert not launch.run.exists()
 
 
+async def test_a_file_that_turns_out_to_be_no_program_ends_as_one_that_failed(
+    bench: Bench,
+) -> None:
+    launch = await bench.started("/etc/broken")
+    assert (await bench.ended(launch)).code == 1
+    ((stream, text),) = logged(launch)
+    assert stream == "stderr"
+    assert "/etc/broken" in text
+    assert "exec format error" in text.lower()
+
+
+async def test_the_last_of_a_name_counts_in_the_environment(bench: Bench) -> None:
+    given = ("A=1", "PATH=/bin", "A=2", "B=", "HOSTNAME", "C=3", "C")
+    said = await bench.output("env", hostname="box", process={"env": given, "user": "ann"})
+    assert said.splitlines() == ["PATH=/bin", "HOME=/home/ann", "A=2", "B="]
+
+
 async def test_an_unknown_user_is_told(bench: Bench) -> None:
     launch = bench.launch("true", process={"user": "nobody-like-that"})
     await bench.weight.provision(launch)

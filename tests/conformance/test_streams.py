@@ -4,7 +4,7 @@ import asyncio
 import signal
 
 from heft.model.machine import Stream
-from tests.conformance.conftest import Bench, collected, read_until
+from tests.conformance.conftest import Bench, collected, logged, read_until
 
 
 async def test_both_streams_are_told_apart(bench: Bench) -> None:
@@ -14,6 +14,18 @@ async def test_both_streams_are_told_apart(bench: Bench) -> None:
     assert await collected(session) == {Stream.STDOUT: b"out\n", Stream.STDERR: b"err\n"}
     await session.close()
     assert (await bench.ended(launch)).code == 0
+
+
+async def test_a_user_may_open_its_streams_anew(bench: Bench) -> None:
+    script = "echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin"
+    launch = await bench.prepared("sh", "-c", script, process={"user": "ann", "stdin": True})
+    session = await bench.weight.attach(launch.id)
+    await bench.weight.start(launch.id)
+    await session.write(b"in")
+    assert await read_until(session, b"in")
+    await session.close()
+    assert ("stdout", "out\n") in logged(launch)
+    assert ("stderr", "err\n") in logged(launch)
 
 
 async def test_who_attaches_before_the_start_sees_the_first_byte(bench: Bench) -> None:

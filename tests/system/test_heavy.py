@@ -249,8 +249,11 @@ async def test_a_template_that_cannot_be_made_leaves_nothing(tmp_path, monkeypat
     with pytest.raises(HostError, match="was not ready"):
         await made.ensure(ready, Shape(128 << 20, 1, "tcg"), print)
     assert list((tmp_path / "templates").iterdir()) == []
-    running = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
-    assert not [path for path in running if str(tmp_path) in command_line(path)]
+    until(lambda: not [path for path in processes_there() if str(tmp_path) in command_line(path)])
+
+
+def processes_there() -> list[Path]:
+    return [path for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def command_line(path: Path) -> str:

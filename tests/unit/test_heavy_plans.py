@@ -58,9 +58,11 @@ def test_what_is_restored_boots_no_kernel_and_waits_for_its_state():
     assert "-incoming" not in cold
 
 
-def test_the_base_can_only_be_read():
-    base, upper = options(qemu.restored(SHAPE, 9, DISKS, None), "-blockdev")
+def test_all_disks_but_its_own_can_only_be_read():
+    disks = Disks(base=10, upper=11, modules=12)
+    base, upper, modules = options(qemu.restored(SHAPE, 9, disks, None), "-blockdev")
     assert "read-only=on" in base
+    assert "read-only=on" in modules
     assert "read-only=on" not in upper
 
 

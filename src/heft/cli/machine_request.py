@@ -133,7 +133,7 @@ def _config(flags: Given, image: str, command: list[str]) -> dict[str, Any]:
         "WorkingDir": flags.text("workdir"),
         "StopSignal": flags.text("stop-signal"),
         "Env": variables(flags.list("env-file"), flags.list("env")),
-        "Labels": labels(flags.list("label-file"), flags.list("label")),
+        "Labels": _labels(flags),
         "AttachStdin": stdin,
         "AttachStdout": not attach or "stdout" in attach,
         "AttachStderr": not attach or "stderr" in attach,
@@ -151,6 +151,12 @@ def _config(flags: Given, image: str, command: list[str]) -> dict[str, Any]:
         config["StopTimeout"] = seconds
     kept = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty")
     return {name: value for name, value in config.items() if value or name in kept}
+
+
+def _labels(flags: Given) -> dict[str, str]:
+    """Give the labels; `--systemd` is one, so that other clients have it too."""
+    asked = {"heft.systemd": flags.text("systemd")} if "systemd" in flags else {}
+    return labels(flags.list("label-file"), flags.list("label")) | asked
 
 
 def _health(flags: Given) -> dict[str, Any] | None:

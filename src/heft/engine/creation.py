@@ -14,6 +14,7 @@ import msgspec
 from heft.engine import (
     files,
     health,
+    init_systems,
     launch,
     links,
     mounts,
@@ -95,6 +96,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     config = msgspec.structs.replace(config, hostname=_hostname(parts, config, host, machine_id))
     if not (config.entrypoint or config.cmd):
         raise InvalidArgument("no command specified")
+    config = init_systems.settle(config, own_kernel=parts.weights[weight].own_kernel)
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)

@@ -1,9 +1,9 @@
 """Guest kits: what a weight with a kernel of its own starts with.
 
-A kit is a kernel, and an initial file system with the agent and the modules that it loads. It is
-made of a package of the distribution on first need, in the directory KITS/NAME, and kept there with
-a seal for each file: one that is damaged is made again. When the agent is another one, so is the
-initial file system, made of the modules that were kept.
+A kit is a kernel, an initial file system with the agent and the modules that it loads, and a disk
+of the others. It is made of a package of the distribution on first need, in the directory
+KITS/NAME, and kept there with a seal for each file: one that is damaged is made again. When the
+agent is another one, so is the initial file system, made of the modules that were kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from heft.errors import HostError, NotFound, NotSupported
 from heft.failures import translated
 from heft.faults import reach
-from heft.guest import initramfs, kernel_packages, modules
+from heft.guest import initramfs, kernel_packages, module_disk, modules
 from heft.host import seals
 from heft.host.seals import Seal
 
@@ -54,6 +54,7 @@ class KitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """sha256 of the agent in the initial file system."""
     kernel: Seal
     initramfs: Seal
+    modules: Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ class Kit:
     def initramfs(self) -> Path:
         """The initial file system."""
         return self.directory / "initramfs"
+
+    @property
+    def modules(self) -> Path:
+        """The modules that a guest may load later, as an ext4 (`heft.guest.module_disk`)."""
+        return self.directory / "modules.ext4"
 
     @property
     def fingerprint(self) -> str:
@@ -104,7 +110,11 @@ class Kits:
         except (OSError, msgspec.MsgspecError):
             return None
         kit = Kit(name, directory, record)
-        for path, seal in ((kit.kernel, record.kernel), (kit.initramfs, record.initramfs)):
+        for path, seal in (
+            (kit.kernel, record.kernel),
+            (kit.initramfs, record.initramfs),
+            (kit.modules, record.modules),
+        ):
             damage = seals.look(path, seal)
             if damage == seals.TOUCHED:
                 damage = seals.read(path, seal)
@@ -152,7 +162,9 @@ class Kits:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
             unpacked = await kernel_packages.fetch(place / "work", package, ARCHITECTURE, report)
             report("Making the initial file system")
-            await asyncio.to_thread(self._assemble, place / "kit", unpacked)
+            tree = await asyncio.to_thread(self._begin, place / "kit", unpacked)
+            await module_disk.make(tree, place / "kit" / "modules.ext4")
+            await asyncio.to_thread(self._finish, place / "kit", unpacked, tree.name)
             reach("kit.made")
             await asyncio.to_thread(self._put, place / "kit", self._root / name)
         finally:
@@ -169,19 +181,24 @@ class Kits:
             new.rename(kit.initramfs)  # killed here, the kit looks damaged and is made again
             _write_record(kit.directory, record)
 
-    def _assemble(self, directory: Path, unpacked: Unpacked) -> None:
-        """Make the files of a kit in a new directory."""
+    def _begin(self, directory: Path, unpacked: Unpacked) -> Path:
+        """Keep the kernel and what its guests load first; give the tree of all its modules."""
         directory.mkdir()
         images = list((unpacked.tree / "boot").glob("vmlinuz-*"))
         if len(images) != 1:
             raise HostError(f"{unpacked.package} holds {len(images)} kernels, not one")
         release = images[0].name.removeprefix("vmlinuz-")
-        agent = self._read_agent()
+        tree = _module_tree(unpacked.tree, release)
         with translated("make a guest kit"):
             (directory / "vmlinux").write_bytes(uncompressed(images[0].read_bytes()))
-            _keep_modules(_module_tree(unpacked.tree, release), directory / "modules")
-            content = _initramfs(agent, directory / "modules")
-            (directory / "initramfs").write_bytes(content)
+            _keep_modules(tree, directory / "modules")
+        return tree
+
+    def _finish(self, directory: Path, unpacked: Unpacked, release: str) -> None:
+        """Make the initial file system, and write down what the kit is."""
+        agent = self._read_agent()
+        with translated("make a guest kit"):
+            (directory / "initramfs").write_bytes(_initramfs(agent, directory / "modules"))
             record = KitRecord(
                 package=unpacked.package,
                 version=unpacked.version,
@@ -189,6 +206,7 @@ class Kits:
                 agent=hashlib.sha256(agent).hexdigest(),
                 kernel=seals.seal(directory / "vmlinux"),
                 initramfs=seals.seal(directory / "initramfs"),
+                modules=seals.seal(directory / "modules.ext4"),
             )
             _write_record(directory, record)
 

@@ -8,6 +8,7 @@ The workload's end is kept by the guest until the guest itself ends.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import time
@@ -238,6 +239,8 @@ class GuestRun:
         """Run a further process. Raises `StartFailed`."""
         if self._status is not None:
             raise NotFound(f"container {self.launch.id} is not running")
+        if self.launch.init_system:
+            request = dataclasses.replace(request, privileged=True)
         execution = GuestExecution(self.agent, request, self._forget)
         self.executions[request.id] = execution
         await execution.start()

@@ -7,7 +7,7 @@ oci/defaults.go and daemon/oci_linux.go), as far as they mean anything in a kern
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, InvalidArgument
@@ -30,16 +30,10 @@ WORKLOAD = "workload"
 STDIN, STDOUT, STDERR = 1, 2, 3
 """Its channels."""
 INTERFACE = "eth0"
+CONTAINER = "heft"
+"""What systemd-detect-virt(1) makes `container-other` of."""
 FILE_MODE = 0o644
 EVERY_CAPABILITY = (1 << len(ALL)) - 1
-INIT_SYSTEMS = frozenset(
-    {
-        *("/sbin/init", "/usr/sbin/init", "/bin/init", "/init"),
-        *("/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/bin/systemd", "/usr/bin/systemd"),
-        *("init", "systemd"),
-    }
-)
-"""What a command must be to be taken for an init system (podman-run(1), `--systemd`)."""
 RESOURCES = (
     *("cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as"),
     *("locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"),
@@ -95,9 +89,9 @@ class Surroundings:
     """Of its network card, bytes; 0: what the card says."""
 
 
-def is_init_system(process: Process) -> bool:
-    """Say whether a workload is to boot a whole system."""
-    return process.argv[0] in INIT_SYSTEMS
+def loads_modules(launch: Launch) -> bool:
+    """Say whether a machine may load modules of its kernel, and gets a disk of them."""
+    return launch.init_system or launch.security.privileged
 
 
 def generated_files(launch: Launch) -> dict[str, Path]:
@@ -117,7 +111,6 @@ def generated_files(launch: Launch) -> dict[str, Path]:
 
 def setup(launch: Launch, given: Surroundings) -> Fields:
     """Give SETUP. Raises `HostError` for a mount that there is no share for."""
-    init_system = is_init_system(launch.process)
     fields = Fields().text(Tag.HOSTNAME, launch.hostname)
     fields.text(Tag.DOMAINNAME, launch.domainname)
     fields.number(Tag.CLOCK, given.clock).data(Tag.ENTROPY, given.entropy)
@@ -137,7 +130,7 @@ def setup(launch: Launch, given: Surroundings) -> Fields:
     sysctls = _SYSCTLS | launch.sysctls
     fields.texts(Tag.SYSCTL, (f"{name}={value}" for name, value in sysctls.items()))
     fields.number(Tag.PIDS_LIMIT, launch.resources.pids_limit)
-    fields.flag(Tag.INIT_SYSTEM, init_system)
+    fields.flag(Tag.INIT_SYSTEM, launch.init_system)
     return fields.flag(Tag.PRIVILEGED, launch.security.privileged)
 
 
@@ -151,14 +144,28 @@ def files(contents: Mapping[str, bytes]) -> Fields:
 
 def start_workload(launch: Launch) -> Fields:
     """Give START of the workload, held before its first instruction."""
-    every = launch.security.privileged or is_init_system(launch.process)
-    fields = _process(WORKLOAD, launch.process, privileged=every)
+    every = loads_modules(launch)
+    process = _of_system(launch.process) if launch.init_system else launch.process
+    fields = _process(WORKLOAD, process, privileged=every)
     fields.flag(Tag.INIT, launch.init).flag(Tag.HOLD, True).flag(Tag.WORKLOAD, True)
     fields.flag(Tag.PRIVILEGED, launch.security.privileged)
     if launch.process.stdin:
         fields.number(Tag.STDIN, STDIN)
     fields.number(Tag.STDOUT, STDOUT)
     return fields if launch.process.tty else fields.number(Tag.STDERR, STDERR)
+
+
+def _of_system(process: Process) -> Process:
+    """Tell systemd that clock, network and console are its host's (systemd.io/CONTAINER_INTERFACE).
+
+    What it says is the machine's output: nobody is asked there to log in, unless at a terminal. In
+    the place of a kernel's command line it reads its own, as it does in containers.
+    """
+    told = [f"container={CONTAINER}"]
+    if not process.tty:
+        words = ("systemd.mask=console-getty.service", *process.argv[1:])
+        told.append(f"SYSTEMD_PROC_CMDLINE={' '.join(words)}")
+    return replace(process, env=(*told, *process.env))
 
 
 def start_further(

@@ -143,6 +143,8 @@ def spawn(
 
 async def reap(process: subprocess.Popen[bytes]) -> int:
     """Wait for a program that `spawn` started; give its status. Cancelled, it kills it first."""
+    if process.returncode is not None:
+        return process.returncode  # to kill one that has ended is to reap it
     pidfd = os.pidfd_open(process.pid)
     try:
         await ended(pidfd)

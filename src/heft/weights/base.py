@@ -198,6 +198,9 @@ class Launch:
     ids: IdMap | None = None
     """Which users of the host its users are; None: the same. What is kept of it (upper, volumes,
     generated files) has the ids that it sees."""
+    init_system: bool = False
+    """Whether the process boots a whole system; a weight with kernels of their own gives it all
+    that such a one has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +319,8 @@ class Weight(Protocol):
     """Whether users of its machines are users of the host, which may be others (`Launch.ids`)."""
     needs_base: bool
     """Whether it shows its machines one file for all layers (`Root.base`)."""
+    own_kernel: bool
+    """Whether its machines have a kernel of their own, and can boot whole systems."""
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here; asked once, cheap to ask again."""

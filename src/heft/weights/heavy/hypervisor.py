@@ -14,7 +14,7 @@ import msgspec
 
 from heft.errors import HostError
 from heft.failures import translated
-from heft.guest import jail
+from heft.guest import jail, setup
 from heft.guest.jail import Jail
 from heft.host import processes
 from heft.host.processes import ProcessId
@@ -123,11 +123,12 @@ def start(
             opened.callback(os.close, descriptor)
             return descriptor
 
-        disks = _open_disks(launch, hold)
+        disks = _open_disks(launch, kit, hold)
         card = None
         if launch.endpoint is not None:
             card = Card(hold(_open_tap(launch.endpoint.interface)), launch.endpoint.mac)
         passed = [disks.base, disks.upper, *([card.tap] if card else [])]
+        passed += [disks.modules] if disks.modules >= 0 else []
         state = -1
         if template is not None:
             with translated(f"read {template.state}"):
@@ -156,13 +157,16 @@ def start(
     return Started(pidfd, monitor, state, errors)
 
 
-def _open_disks(launch: Launch, hold: Callable[[int], int]) -> Disks:
+def _open_disks(launch: Launch, kit: Kit, hold: Callable[[int], int]) -> Disks:
     base, upper = launch.root.base, launch.root.upper / qemu.UPPER
     if base is None:
         raise HostError(f"container {launch.id} has no base to start from")
     with translated(f"open the disks of {launch.id}"):
         first = hold(os.open(base, os.O_RDONLY | os.O_CLOEXEC))
-        return Disks(first, hold(os.open(upper, os.O_RDWR | os.O_CLOEXEC)))
+        modules = -1
+        if setup.loads_modules(launch):
+            modules = hold(os.open(kit.modules, os.O_RDONLY | os.O_CLOEXEC))
+        return Disks(first, hold(os.open(upper, os.O_RDWR | os.O_CLOEXEC)), modules)
 
 
 def _open_tap(interface: str) -> int:

@@ -22,7 +22,10 @@ STAND_IN = 1 << 40
 STAND_IN_MAC = "02:48:45:46:54:00"
 """The card's address in a template; the agent gives it the machine's (agent/device.c)."""
 _DISK = "logical_block_size=512,physical_block_size=512,disable-legacy=on"
-_FIXED = ("quiet", "loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests")
+_FIXED = (
+    *("loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests"),
+    "net.ifnames=0",  # the machine's udev leaves eth0 its name
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Disks:
 
     base: int
     upper: int
+    modules: int = -1
+    """Of the kernel's modules, read only; -1: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ def cold(
         *_common(shape, "", share=False),
         *_open(disks),
         *_disks(_file("base", disks.base, read_only=True), _file("upper", disks.upper)),
+        *_modules(disks.modules),
         *_card(card),
         *_boot(kernel, initramfs, tsc_khz),
     ]
@@ -98,6 +104,7 @@ def restored(shape: Shape, memory: int, disks: Disks, card: Card | None) -> list
         *_common(shape, f"/proc/self/fd/{memory}", share=False),
         *_open(disks),
         *_disks(_file("base", disks.base, read_only=True), _file("upper", disks.upper)),
+        *_modules(disks.modules),
         *_card(card),
         *("-incoming", "defer"),
     ]
@@ -148,7 +155,7 @@ def _file(name: str, descriptor: int, *, read_only: bool = False) -> str:
 
 def _open(disks: Disks) -> list[str]:
     """Let QEMU use the descriptors: it could not open these files itself."""
-    sets = (disks.base, disks.upper)
+    sets = (fd for fd in (disks.base, disks.upper, disks.modules) if fd >= 0)
     return [word for fd in sets for word in ("-add-fd", f"fd={fd},set={fd}")]
 
 
@@ -157,6 +164,14 @@ def _disks(base: str, upper: str) -> list[str]:
         *("-blockdev", base, "-device", f"virtio-blk-pci,addr=2,drive=base,serial=base,{_DISK}"),
         *("-blockdev", upper, "-device", f"virtio-blk-pci,addr=3,drive=upper,serial=upper,{_DISK}"),
     ]
+
+
+def _modules(descriptor: int) -> list[str]:
+    """Give the disk of the kernel's modules, which no template has: the agent looks for it."""
+    if descriptor < 0:
+        return []
+    device = f"virtio-blk-pci,addr=1e,drive=modules,serial=modules,{_DISK}"
+    return ["-blockdev", _file("modules", descriptor, read_only=True), "-device", device]
 
 
 def _card(card: Card | None) -> list[str]:

@@ -97,7 +97,9 @@ class Templates:
 
     def key(self, kit: Kit, shape: Shape) -> str:
         """Name a template after all that it depends on."""
-        parts = (kit.fingerprint, str(shape), self._version, str(self._tsc_khz // 1000))
+        parameters = qemu.kernel_parameters(0)
+        clock = str(self._tsc_khz // 1000)
+        parts = (kit.fingerprint, parameters, str(shape), self._version, clock)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
     async def ensure(self, kit: Kit, shape: Shape, report: Callable[[str], None]) -> Template:

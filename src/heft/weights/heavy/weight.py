@@ -53,6 +53,7 @@ _DISKS = (
     Disk("base", "base", "erofs", read_only=True),
     Disk("upper", "upper", "ext4"),
 )
+_MODULES = Disk("modules", "modules", "ext4", read_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class HeavyWeight:
     needs_base = True
     bounds_upper = True
     maps_users = False
+    own_kernel = True
 
     def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
         self._settings = settings
@@ -340,7 +342,7 @@ def _surroundings(launch: Launch) -> Surroundings:
     """Give what the guest is told of its host, with entropy of its own."""
     files = {target: path.read_bytes() for target, path in setup.generated_files(launch).items()}
     return Surroundings(
-        disks=_DISKS,
+        disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
         clock=time.time_ns(),
         entropy=secrets.token_bytes(_ENTROPY),
         files=files,

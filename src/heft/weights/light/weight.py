@@ -76,6 +76,7 @@ class LightWeight(Reach):
     plug = Plug.NAMESPACE
     bounds_upper = True
     maps_users = True
+    own_kernel = False
     needs_base = False
 
     def __init__(self, settings: LightSettings) -> None:
