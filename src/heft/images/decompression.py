@@ -1,0 +1,126 @@
+"""Compressed streams undone, piece by piece.
+
+Whatever is in the input, no piece of output is larger than a bound, so that a bomb costs time and
+disk, which are watched, and not memory. Members that follow each other (gzip, bzip2, xz and zstd
+all allow it) are one stream.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+import zstandard
+
+from heft.images.compression import Broken, Compression
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+PIECE = 1 << 20
+"""The most bytes of one piece of output (zstd: a multiple of it)."""
+_ZSTD_INPUT = 8192
+"""Bytes given to zstd at a time, which has no bound of its own: 2000 blocks of 128 KiB at most."""
+_ZSTD_WINDOW = 1 << 27
+_XZ_MEMORY = 1 << 28
+
+
+def decompress(kind: Compression, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Give the decompressed stream in pieces. Raises `Broken`."""
+    if kind is Compression.NONE:
+        yield from blocks
+        return
+    decoder = _DECODERS[kind]()
+    begun = False
+    try:
+        for block in blocks:
+            for part in _parts(kind, block):
+                rest = part
+                while rest:
+                    if not begun and not (rest := rest.lstrip(b"\0")):
+                        break  # padding between or after members
+                    begun = True
+                    yield from decoder.decode(rest)
+                    rest = decoder.unused
+                    if decoder.ended:
+                        decoder, begun = _DECODERS[kind](), False
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
+        raise Broken(f"damaged {kind} data: {error}") from error
+    if begun:
+        raise Broken(f"unexpected end of {kind} data")
+
+
+def _parts(kind: Compression, block: bytes) -> Iterable[bytes]:
+    if kind is not Compression.ZSTD:
+        return (block,)
+    return (block[at : at + _ZSTD_INPUT] for at in range(0, len(block), _ZSTD_INPUT))
+
+
+class _Decoder(Protocol):
+    """Decodes one member; `unused` is input behind its end, which `ended` says was reached."""
+
+    ended: bool
+    unused: bytes
+
+    def decode(self, data: bytes) -> Iterator[bytes]: ...
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(wbits=31)
+        self.ended = False
+        self.unused = b""
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while data and not self._decoder.eof:
+            if piece := self._decoder.decompress(data, PIECE):
+                yield piece
+            data = self._decoder.unconsumed_tail
+        # What the last call had no room for: all input is taken, so this has the same bound.
+        while not self._decoder.eof and (piece := self._decoder.decompress(b"", PIECE)):
+            yield piece
+        self.ended, self.unused = self._decoder.eof, self._decoder.unused_data
+
+
+class _Incremental:
+    """bz2 and lzma have the same interface."""
+
+    def __init__(self, decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._decoder = decoder
+        self.ended = False
+        self.unused = b""
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            if piece := self._decoder.decompress(data, PIECE):
+                yield piece
+            data = b""
+            if self._decoder.eof or self._decoder.needs_input:
+                break
+        self.ended = self._decoder.eof
+        self.unused = self._decoder.unused_data if self.ended else b""
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+        self.ended = False
+        self.unused = b""
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        if piece := self._decoder.decompress(data):
+            yield piece
+        self.ended = self._decoder.eof
+        self.unused = self._decoder.unused_data if self.ended else b""
+
+
+_DECODERS: dict[Compression, Callable[[], _Decoder]] = {
+    Compression.GZIP: _Gzip,
+    Compression.BZIP2: lambda: _Incremental(bz2.BZ2Decompressor()),
+    Compression.XZ: lambda: _Incremental(
+        lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+    ),
+    Compression.ZSTD: _Zstd,
+}
