@@ -25,6 +25,7 @@ POINTS: frozenset[str] = frozenset(
         "start.released",
         "start.recorded",
         "heavy.grouped",
+        "heavy.shared",
         "heavy.spawned",
         "heavy.recorded",
         "heavy.held",

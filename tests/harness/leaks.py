@@ -13,6 +13,7 @@ from tests.harness.isolation import CGROUP_PARENT
 SETTLE_SECONDS = 5.0
 TOOLS = frozenset(
     {"conmon", "crun", "runc", "dnsmasq", "heftd", "heft", "docker", "mmdebstrap", "catatonit"}
+    | {"virtfs-proxy-he"}
 )
 
 

@@ -53,6 +53,7 @@ def create(daemon: Daemon, name: str, *command: str, **host: object) -> int:
         "Image": BUSYBOX,
         "Cmd": command or ("sleep", "1000"),
         "StopSignal": "SIGKILL",
+        "Volumes": {"/data": {}},
         "HostConfig": {"Runtime": "heavy", **host},
     }
     return daemon.request("POST", f"/containers/create?name={name}", body).status
@@ -101,7 +102,8 @@ def test_start(daemon: Daemon, point: str) -> None:
     assert state(daemon, "box") == ("running" if ran else "created")
     answer = daemon.request("POST", "/containers/box/start")
     assert answer.status == (304 if ran else 204), answer.body
-    assert Client("docker", daemon)("exec", "box", "echo", "here").stdout == "here\n"
+    script = "echo here >/data/file; cat /data/file"
+    assert Client("docker", daemon)("exec", "box", "sh", "-c", script).stdout == "here\n"
 
 
 @pytest.mark.parametrize("point", [*points("stop", "exit"), "heavy.ended"])
@@ -134,8 +136,9 @@ def test_remove(daemon: Daemon, point: str) -> None:
     assert create(daemon, "box", "true") == 201
     assert daemon.request("POST", "/containers/box/start").status == 204
     daemon.request("POST", "/containers/box/wait")
-    die_at(daemon, point, "DELETE", "/containers/box")
+    die_at(daemon, point, "DELETE", "/containers/box?v=1")
     assert state(daemon, "box") is None
+    assert not daemon.request("GET", "/volumes").json["Volumes"]
 
 
 def test_execs_of_a_killed_daemon_run_on_and_others_come(daemon: Daemon) -> None:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heft.errors import InvalidArgument
-from heft.guest import jail
+from heft.guest import jail, shares
 from heft.guest.jail import Jail
+from heft.guest.shares import Served
 from heft.host.grouping import Limits, settings
 from heft.weights.base import Resources
 from heft.weights.heavy import hypervisor, qemu, shaping
@@ -39,6 +40,23 @@ def test_a_machine_has_the_devices_of_its_template_at_the_same_addresses():
         assert devices(command) == devices(template)
         for option in ("-machine", "-cpu", "-m", "-smp", "-accel"):
             assert options(command, option) == options(template, option)
+
+
+def test_shares_stand_behind_the_devices_of_the_template():
+    served = (Served("share0", 20), Served("share1", 21))
+    words = qemu.shares(served)
+    assert options(words, "-fsdev") == [
+        *("proxy,id=share0,sock_fd=20", "proxy,id=share1,sock_fd=21"),
+    ]
+    template = devices(qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 0))
+    slots = [word for device in template for word in device.split(",") if "addr=" in word]
+    for device, each in zip(devices(words), served, strict=True):
+        assert f"fsdev={each.tag},mount_tag={each.tag}" in device
+        (slot,) = [word for word in device.split(",") if "addr=" in word]
+        assert int(slot.removeprefix("addr=")) > max(int(s.removeprefix("addr=")) for s in slots)
+    most = [Served(f"share{number}", number) for number in range(shares.MOST)]
+    assert "addr=32" not in " ".join(qemu.shares(most)), "a bus has 32 slots"
+    assert qemu.shares(()) == []
 
 
 def test_only_a_template_shares_its_memory_with_the_file():

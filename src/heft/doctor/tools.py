@@ -199,9 +199,9 @@ CHECKS = (
         "qemu-img", "qemu-utils", "disk images of others (qcow2, vmdk) are not read", helps=_heavy
     ),
     _tool(
-        "virtiofsd /usr/lib/qemu/virtiofsd",
+        "virtfs-proxy-helper /usr/lib/qemu/virtfs-proxy-helper",
         "qemu-system-common",
-        "bind mounts into heavy machines go over 9p",
+        "no volumes and binds at the heavy weight",
         helps=_heavy,
     ),
     _tool("swtpm", "swtpm", "no TPM for guests that want one", helps=_heavy),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heft.errors import NotSupported
-from heft.guest import setup
-from heft.model.machine import MountKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heft.weights.base import Launch, Namespaces, Resources, Security
 
+_SPREADING = frozenset({"shared", "rshared", "slave", "rslave"})
 INSTEAD = "run it light, or leave the option out"
 
 
@@ -27,19 +26,14 @@ def refuse(launch: Launch) -> None:
             " or to set",
             hint=INSTEAD,
         )
-    own = setup.generated_files(launch)
-    for mount in launch.mounts:
-        if mount.kind is not MountKind.TMPFS and mount.target not in own:
-            raise NotSupported(
-                f"{mount.target}: volumes and binds of machines with a kernel of their own are not"
-                " there yet",
-                hint="copy the files into an image, or run it light",
-            )
 
 
 def _refused(launch: Launch) -> Iterator[str]:
     """Give what is asked for of the host's kernel, as one would write it."""
     asked = _of_namespaces(launch.namespaces) | _of_security(launch.security)
+    asked["bind-propagation shared or slave"] = any(
+        point.propagation in _SPREADING for point in launch.mounts
+    )
     return (what for what, is_asked in (asked | _of_limits(launch.resources)).items() if is_asked)
 
 

@@ -29,10 +29,13 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
+_MOUNT_ATTR_NOSUID = 0x2
+_MOUNT_ATTR_NODEV = 0x4
 _MOUNT_ATTR_IDMAP = 0x100000
 _MNT_DETACH = 0x2
 _UMOUNT_NOFOLLOW = 0x8
 _MS_REC = 0x4000
+_MS_PRIVATE = 1 << 18
 _MS_SHARED = 1 << 20
 
 _PAGE = 4096
@@ -131,19 +134,58 @@ def bind(
         _MOUNT_ATTR_IDMAP if user_namespace is not None else 0
     )
     with translated(f"bind {source} to {target}"):
-        flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | depth
-        tree = syscalls.call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
+        tree = _cloned(source, depth)
         try:
             if attributes:
                 _set_attributes(tree, attributes, depth, user_namespace or 0)
-            path = os.fsencode(target)
-            syscalls.call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, path, _MOVE_MOUNT_F_EMPTY_PATH)
+            _attach(tree, target)
         finally:
             os.close(tree)
 
 
-def _set_attributes(tree: int, attributes: int, depth: int, user_namespace: int) -> None:
-    wanted = _Attributes(attr_set=attributes, userns_fd=user_namespace)
+def detached(
+    source: Path, *, recursive: bool = True, read_only: bool = False, read_only_below: bool = True
+) -> int:
+    """Give a mount of `source` that is nowhere yet, and gone when its descriptor is closed.
+
+    No device works in it and no program gets its owner's rights; what is mounted at its source
+    later, or unmounted there, changes nothing in it. `attach` puts it somewhere, in whatever mount
+    namespace.
+    """
+    depth = _AT_RECURSIVE if recursive else 0
+    with translated(f"bind {source}"):
+        tree = _cloned(source, depth)
+        try:
+            plain = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV
+            _set_attributes(tree, plain, depth, 0, propagation=_MS_PRIVATE)
+            if read_only:
+                _set_attributes(tree, _MOUNT_ATTR_RDONLY, depth if read_only_below else 0, 0)
+        except BaseException:
+            os.close(tree)
+            raise
+    return tree
+
+
+def attach(tree: int, target: Path) -> None:
+    """Put a detached mount where it is to be."""
+    with translated(f"mount on {target}"):
+        _attach(tree, target)
+
+
+def _cloned(source: Path, depth: int) -> int:
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | depth
+    return syscalls.call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
+
+
+def _attach(tree: int, target: Path) -> None:
+    path = os.fsencode(target)
+    syscalls.call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, path, _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def _set_attributes(
+    tree: int, attributes: int, depth: int, user_namespace: int, *, propagation: int = 0
+) -> None:
+    wanted = _Attributes(attr_set=attributes, propagation=propagation, userns_fd=user_namespace)
     how = _AT_EMPTY_PATH | depth
     try:
         syscalls.call(_MOUNT_SETATTR, tree, b"", how, wanted, ctypes.sizeof(wanted))

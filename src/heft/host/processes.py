@@ -92,6 +92,20 @@ def reap_child(pidfd: int) -> None:
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
 
 
+def leave(process: subprocess.Popen[bytes]) -> None:
+    """Let a program that `spawn` started go on by itself; it is reaped when it ends."""
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(process.pid)
+    process.returncode = 0  # not to be waited for by its object
+
+    def ended() -> None:
+        loop.remove_reader(pidfd)
+        reap_child(pidfd)
+        os.close(pidfd)
+
+    loop.add_reader(pidfd, ended)
+
+
 def send_signal(pidfd: int, number: int) -> None:
     """Send a signal; no harm if the process has ended."""
     with contextlib.suppress(ProcessLookupError):

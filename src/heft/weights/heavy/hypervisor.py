@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from heft.guest.kits import Kit
+    from heft.guest.shares import Served
     from heft.host.cgroups import Group
     from heft.weights.base import Launch
     from heft.weights.heavy.qemu import Shape
@@ -112,7 +113,13 @@ class Started:
 
 
 def start(
-    launch: Launch, shape: Shape, kit: Kit, template: Template | None, group: Group, tsc_khz: int
+    launch: Launch,
+    shape: Shape,
+    kit: Kit,
+    template: Template | None,
+    group: Group,
+    tsc_khz: int,
+    served: tuple[Served, ...],
 ) -> Started:
     """Start the QEMU of a machine in its group and jail. Raises `HostError`."""
     run, user = RunDirectory(launch.run), user_of(launch.id)
@@ -146,7 +153,8 @@ def start(
         )
         errors = os.memfd_create("errors")
         groups = " ".join(map(str, group.directories()))
-        inside = jail.command(place, tuple(command))
+        passed += [each.connection for each in served]
+        inside = jail.command(place, (*command, *qemu.shares(served)))
         process = processes.spawn(
             ("sh", "-c", _ENTER, "sh", groups, *inside), stderr=errors, pass_fds=passed
         )

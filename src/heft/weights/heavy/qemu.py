@@ -9,6 +9,12 @@ backend, so that a template's can be mapped privately by all machines made from 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from heft.guest.shares import Served
 
 PROGRAM = "qemu-system-x86_64"
 UPPER = "disk.ext4"
@@ -21,6 +27,8 @@ STAND_IN = 1 << 40
 """Bytes of the disks of a template: a guest restored of it does not ask again how large its are."""
 STAND_IN_MAC = "02:48:45:46:54:00"
 """The card's address in a template; the agent gives it the machine's (agent/device.c)."""
+_FIRST_SHARE = 8
+"""The slot of the first share on the bus."""
 _DISK = "logical_block_size=512,physical_block_size=512,disable-legacy=on"
 _FIXED = (
     *("loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests"),
@@ -108,6 +116,19 @@ def restored(shape: Shape, memory: int, disks: Disks, card: Card | None) -> list
         *_card(card),
         *("-incoming", "defer"),
     ]
+
+
+def shares(served: Iterable[Served]) -> list[str]:
+    """Give the devices by which the guest reaches its volumes: a template has none of them.
+
+    They stand behind all of the template's, and are found by looking for them (agent/main.c).
+    """
+    words = []
+    for number, each in enumerate(served):
+        words += ["-fsdev", f"proxy,id={each.tag},sock_fd={each.connection}"]
+        device = f"virtio-9p-pci,addr={_FIRST_SHARE + number},disable-legacy=on"
+        words += ["-device", f"{device},fsdev={each.tag},mount_tag={each.tag}"]
+    return words
 
 
 def _common(shape: Shape, memory: str, *, share: bool) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
-from heft.guest import disks, kits, setup
+from heft.guest import disks, kits, setup, shares
 from heft.guest.disks import Owner
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from heft.guest.execution import GuestExecution
     from heft.guest.kits import Kit, Kits
+    from heft.guest.shares import Shared
     from heft.host.processes import ProcessId
     from heft.weights.base import ExecRequest, Launch, Session
     from heft.weights.heavy.facts import HostFacts
@@ -131,31 +132,36 @@ class HeavyWeight:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
             await asyncio.to_thread(grouping.make, group, shaping.limits(launch.resources, shape))
             reach("heavy.grouped")
-            started = hypervisor.start(launch, shape, kit, template, group, found.tsc_khz)
-            reach("heavy.spawned")
-            try:
-                run = self._run_of(launch, started.monitor)
-                self._runs[launch.id] = watched = _Watched(run, started.pidfd, group, shape)
-                RunDirectory(launch.run).write(started.monitor)
-                reach("heavy.recorded")
-                await self._begin(run, started)
-                reach("heavy.held")
-                watched.watching = asyncio.create_task(self._watch(watched))
-            finally:
-                started.close()
+            async with shares.serve(launch, group) as shared:
+                started = hypervisor.start(
+                    launch, shape, kit, template, group, found.tsc_khz, shared.served
+                )
+                reach("heavy.spawned")
+                try:
+                    run = self._run_of(launch, started.monitor)
+                    self._runs[launch.id] = watched = _Watched(run, started.pidfd, group, shape)
+                    RunDirectory(launch.run).write(started.monitor)
+                    reach("heavy.recorded")
+                    await self._begin(run, started, shared)
+                    reach("heavy.held")
+                    watched.watching = asyncio.create_task(self._watch(watched))
+                finally:
+                    started.close()
             undo.commit()
 
-    async def _begin(self, run: GuestRun, started: hypervisor.Started) -> None:
+    async def _begin(self, run: GuestRun, started: hypervisor.Started, shared: Shared) -> None:
         """Let QEMU take its state, and the guest become the machine."""
         own = RunDirectory(run.launch.run).own
         try:
             async with control(own, qemu.CONTROL) as told:
                 if started.state >= 0:
                     await told.load(started.state)
-                await run.begin(await asyncio.to_thread(_surroundings, run.launch))
+                await run.begin(await asyncio.to_thread(_surroundings, run.launch, shared))
         except HostError as error:
             if said := started.complaint():
                 error.add_note(f"QEMU said: {said}")
+            if said := shared.complaint():
+                error.add_note(f"what serves its volumes said: {said}")
             raise
 
     async def start(self, machine_id: str) -> Started:
@@ -338,12 +344,13 @@ class HeavyWeight:
         return Group(self._layout, os.path.join("/", parent, launch.id))
 
 
-def _surroundings(launch: Launch) -> Surroundings:
+def _surroundings(launch: Launch, shared: Shared) -> Surroundings:
     """Give what the guest is told of its host, with entropy of its own."""
     files = {target: path.read_bytes() for target, path in setup.generated_files(launch).items()}
     return Surroundings(
         disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
         clock=time.time_ns(),
         entropy=secrets.token_bytes(_ENTROPY),
+        shares=shared.shares,
         files=files,
     )

@@ -1,0 +1,184 @@
+"""Binds and volumes of a machine with a kernel of its own: shown to it by 9p, live.
+
+The files are served by QEMU's own virtfs-proxy-helper(1), which does on the host what QEMU, nobody
+on this host, may not: it opens, makes and gives away files as the guest's users ask. It is the
+host's root, and believes what a hostile guest tells it; so it runs secluded (`heft.host.secluded`),
+with nothing to reach but a tree of this machine's own binds and volumes. Links and `..` lead
+nowhere else, no device works there, and what is read-only is so before the guest is asked.
+
+A server's files are all of one file system of the host: a guest tells files apart by their number
+there, which two file systems both give. A server ends with its machine: it is in its control group,
+and its only connection is the one that the guest's monitor has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heft.errors import NotSupported, StartFailed
+from heft.faults import reach
+from heft.guest import setup
+from heft.guest.setup import Share
+from heft.host import mounts, paths, secluded
+from heft.host.secluded import Secluded
+from heft.model.machine import MountKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from heft.host.cgroups import Group
+    from heft.model.machine import MountPoint
+    from heft.weights.base import Launch
+
+PROGRAM = "/usr/lib/qemu/virtfs-proxy-helper"
+MOST = 16
+"""File systems of the host that one machine can have parts of."""
+OPTIONS = "msize=262144,cache=mmap"
+"""Bytes of one request; files can be mapped for writing, and nothing else is kept (kernel
+documentation, filesystems/9p): what another machine writes is there at once."""
+CAPABILITIES = (
+    *("chown", "dac_override", "fowner", "fsetid", "mknod", "setgid", "setuid"),
+    *("setpcap", "sys_chroot"),
+)
+"""What the server wants, and the last two, which it drops once it is in its tree."""
+REFUSED = 128
+"""The exit code of a run that the host refused."""
+_ROOT = "shares"
+_KINDS = {
+    stat.S_IFSOCK: "socket",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the monitor of a guest is to export: a tag, and the connection to who serves it."""
+
+    tag: str
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """All that a machine shares with the host."""
+
+    served: tuple[Served, ...] = ()
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """By the target of the mount."""
+    errors: int = -1
+    """A descriptor of what the servers have said."""
+
+    def complaint(self) -> str:
+        """Give what they have said on their error output."""
+        said = os.pread(self.errors, 4096, 0) if self.errors >= 0 else b""
+        return said.decode(errors="replace").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    point: MountPoint
+    descriptor: int
+
+
+def shared_points(launch: Launch) -> tuple[MountPoint, ...]:
+    """Give the mounts whose files are the host's, but for those that Heft writes."""
+    own = setup.generated_files(launch)
+    return tuple(
+        point
+        for point in launch.mounts
+        if point.kind is not MountKind.TMPFS and point.target not in own
+    )
+
+
+@contextlib.asynccontextmanager
+async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
+    """Serve what a machine shares, in its control group.
+
+    The connections are to be handed on inside; without them the servers end. Raises `StartFailed`,
+    `NotSupported`, `HostError`.
+    """
+    points = shared_points(launch)
+    if not points:
+        yield Shared()
+        return
+    if not os.path.exists(PROGRAM):
+        raise NotSupported(
+            f"{PROGRAM} is not installed: it serves volumes and binds",
+            hint="`heft doctor` says what to install",
+        )
+    with contextlib.ExitStack() as opened:
+
+        def hold(descriptor: int) -> int:
+            opened.callback(os.close, descriptor)
+            return descriptor
+
+        errors = hold(os.memfd_create("errors"))
+        trees = [_Tree(point, hold(_open(point))) for point in points]
+        served, shares = [], {}
+        for number, alike in enumerate(_by_file_system(trees)):
+            tag = f"share{number}"
+            ours, theirs = socket.socketpair()
+            opened.enter_context(ours)
+            with theirs:
+                names = {f"{_ROOT}/{at}": tree.descriptor for at, tree in enumerate(alike)}
+                await secluded.start(_server(names, theirs.fileno()), group, errors)
+            served.append(Served(tag, ours.fileno()))
+            for at, tree in enumerate(alike):
+                shares[tree.point.target] = Share(tag, subpath=str(at), options=OPTIONS)
+        reach("heavy.shared")
+        yield Shared(tuple(served), shares, errors)
+
+
+def _server(trees: Mapping[str, int], connection: int) -> Secluded:
+    program = (PROGRAM, "--nodaemon", "--path", f"/{_ROOT}", "--fd", str(connection))
+    return Secluded(program, CAPABILITIES, trees, (connection,))
+
+
+def _by_file_system(trees: Iterable[_Tree]) -> Iterable[list[_Tree]]:
+    groups: dict[int, list[_Tree]] = {}
+    for tree in trees:
+        groups.setdefault(os.fstat(tree.descriptor).st_dev, []).append(tree)
+    if len(groups) > MOST:
+        raise NotSupported(
+            f"binds and volumes of {len(groups)} file systems of the host: a machine with a kernel"
+            f" of its own can have parts of {MOST}"
+        )
+    return groups.values()
+
+
+def _open(point: MountPoint) -> int:
+    """Open what a mount shows as a mount that is nowhere yet; links in a volume stay inside it."""
+    try:
+        source = (
+            paths.open_in_root(Path(point.source), point.subpath, os.O_PATH)
+            if point.subpath
+            else os.open(point.source, os.O_PATH | os.O_CLOEXEC)
+        )
+    except OSError as error:
+        raise StartFailed(
+            f"cannot access path {os.path.join(point.source, point.subpath)}:"
+            f" {(error.strerror or '').lower()}",
+            exit_code=REFUSED,
+        ) from error
+    try:
+        if kind := _KINDS.get(stat.S_IFMT(os.fstat(source).st_mode)):
+            raise NotSupported(
+                f"{point.source}: a {kind} of the host's kernel leads nowhere in another kernel",
+                hint="run it light, or share the directory or file that is behind it",
+            )
+        return mounts.detached(
+            Path(f"/proc/self/fd/{source}"),
+            recursive=point.recursive,
+            read_only=point.read_only,
+            read_only_below=point.read_only_below,
+        )
+    finally:
+        os.close(source)

@@ -1,0 +1,122 @@
+"""A process with a root and namespaces of its own, in which it finds nothing but what it is given.
+
+The namespaces are made by a thread for itself (unshare(2)): what it starts is born into them, and
+they are gone with that process. So nothing is ever mounted where the host or another process could
+see it, and nothing is left, whoever is killed when.
+
+The process is the host's root, with the capabilities that it is given and no way to others: for
+what works on files as whoever they belong to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heft.failures import translated
+from heft.host import mounts, processes, syscalls
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+
+    from heft.host.cgroups import Group
+
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
+_CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
+_EVERY = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 0x1, 0x2, 0x4, 0x20, 0x1000
+_MS_SLAVE_BELOW = 0x4000 | 1 << 19
+_MNT_DETACH = 0x2
+_PLACE = Path("/tmp")  # noqa: S108 - a directory that is there, to mount on in a namespace of one's own
+_LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Secluded:
+    """What is to run, and what it gets."""
+
+    program: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    """Those that it has, as setpriv(1) writes them: `chown`."""
+    trees: Mapping[str, int]
+    """Detached mounts (`heft.host.mounts`), by where it sees them: `shares/0`. /usr is there."""
+    passed: tuple[int, ...]
+    """Descriptors that it inherits."""
+
+
+async def start(secluded: Secluded, group: Group, errors: int) -> None:
+    """Start it in a control group, whose end is its end; what it says goes to `errors`.
+
+    Raises `HostError`, `NotSupported`; then it does not run.
+    """
+    loop = asyncio.get_running_loop()
+    # A thread that has left the host's namespaces is good for nothing else.
+    with ThreadPoolExecutor(1, "secluded") as threads:
+        process = await loop.run_in_executor(threads, _start, secluded, group, errors)
+    processes.leave(process)
+
+
+def _start(secluded: Secluded, group: Group, errors: int) -> subprocess.Popen[bytes]:
+    bounding = ",".join(("-all", *(f"+{name}" for name in secluded.capabilities)))
+    command = ("setpriv", "--inh-caps", "-all", "--bounding-set", bounding, "--no-new-privs", "--")
+    with contextlib.ExitStack() as opened:
+
+        def hold(descriptor: int) -> int:
+            opened.callback(os.close, descriptor)
+            return descriptor
+
+        trees = {"usr": hold(mounts.detached(Path("/usr"), read_only=True)), **secluded.trees}
+        with translated(f"start {secluded.program[0]}"):
+            nothing = hold(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            entries = [
+                hold(os.open(directory / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                for directory in group.directories()
+            ]
+            _seclude(trees)
+        process = processes.spawn(
+            (*command, *secluded.program),
+            stdin=nothing,
+            stdout=nothing,
+            stderr=errors,
+            pass_fds=secluded.passed,
+        )
+        try:
+            with translated(f"put {secluded.program[0]} into its control group"):
+                for entry in entries:
+                    os.write(entry, str(process.pid).encode())
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    return process
+
+
+def _seclude(trees: Mapping[str, int]) -> None:
+    """Leave the host's namespaces, and its tree for one of its own."""
+    syscalls.checked(syscalls.libc.unshare(_EVERY))
+    # What the host unmounts from now on goes here too, and nothing that is mounted here goes there.
+    syscalls.mount(b"none", b"/", b"", _MS_SLAVE_BELOW, b"")
+    mounts.mount("tmpfs", _PLACE, flags=_MS_NOSUID | _MS_NODEV, options=("mode=755", "size=1m"))
+    for name, target in _LINKS.items():
+        (_PLACE / name).symlink_to(target)
+    for name, tree in trees.items():
+        place = _PLACE / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
+            place.mkdir()
+        else:
+            place.touch()
+        mounts.attach(tree, place)
+    read_only = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    syscalls.mount(b"none", os.fsencode(_PLACE), b"", read_only, b"")
+    os.chdir(_PLACE)
+    syscalls.checked(syscalls.libc.pivot_root(b".", b"."))
+    syscalls.umount2(b".", _MNT_DETACH)
+    os.chdir("/")
