@@ -114,6 +114,6 @@ int main(int argc, char **argv)
         flush_disks();
         say_ready();
     }
-    loop_run(session_flush);
+    loop_run(requests_settle);
     return 0;
 }

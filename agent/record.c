@@ -105,6 +105,16 @@ void put_number(struct writer *writer, enum tag tag, uint64_t number)
         put_bytes(writer, tag, value, size);
 }
 
+void put_fields(struct writer *writer, struct bytes record)
+{
+    if (writer->full || record.size > writer->most - writer->size) {
+        writer->full = true;
+        return;
+    }
+    memcpy(writer->data + writer->size, record.data, record.size);
+    writer->size += record.size;
+}
+
 size_t put_begin(struct writer *writer, enum tag tag)
 {
     put_head(writer, tag, 0);

@@ -45,6 +45,8 @@ void put_bytes(struct writer *writer, enum tag tag, const void *data, size_t siz
 void put_text(struct writer *writer, enum tag tag, const char *text);
 /* Nothing is written for 0, which is what a missing number means. */
 void put_number(struct writer *writer, enum tag tag, uint64_t number);
+/* All fields of another record. */
+void put_fields(struct writer *writer, struct bytes record);
 /* A record inside: what is written between the two calls. */
 size_t put_begin(struct writer *writer, enum tag tag);
 void put_end(struct writer *writer, size_t begun);

@@ -8,9 +8,12 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "files.h"
 #include "machine.h"
 #include "process.h"
+#include "processes.h"
 #include "stats.h"
+#include "task.h"
 
 #define AGENT_VERSION "0.1"
 
@@ -100,6 +103,19 @@ static void shut_down(struct request request, struct bytes record)
     process_shut_down(record_number(record, GRACE), power_off);
 }
 
+static const struct task_kind *task_kind(enum operation operation)
+{
+    static const struct task_kind kinds[] = {
+        { .operation = OP_PROCESSES, .work = processes_list },
+        { .operation = OP_STATUS, .work = files_status },
+        { .operation = OP_PACK, .work = files_pack, .gives = true },
+    };
+    for (size_t at = 0; at < sizeof kinds / sizeof *kinds; at++)
+        if (kinds[at].operation == operation)
+            return &kinds[at];
+    return NULL;
+}
+
 static void handle(struct request request, struct bytes record)
 {
     static const struct {
@@ -119,7 +135,13 @@ static void handle(struct request request, struct bytes record)
         { OP_FILES, set_files },
         { OP_SYNC, synchronize },
         { OP_POWER_OFF, shut_down },
+        { OP_CANCEL, task_cancel },
     };
+    const struct task_kind *kind = task_kind(request.operation);
+    if (kind != NULL) {
+        task_start(kind, request, record);
+        return;
+    }
     for (size_t at = 0; at < sizeof known / sizeof *known; at++)
         if (known[at].operation == request.operation) {
             known[at].work(request, record);
@@ -133,6 +155,7 @@ static void handle(struct request request, struct bytes record)
 
 static void dropped(void)
 {
+    tasks_drop();
 }
 
 static void tell_state(struct writer *writer)
@@ -150,7 +173,15 @@ static void tell_state(struct writer *writer)
 void requests_child_ended(pid_t pid, int status)
 {
     /* Others are what fell to PID 1. */
-    process_ended(pid, status);
+    if (!process_ended(pid, status))
+        task_ended(pid, status);
 }
 
 const struct session_calls requests = { handle, dropped, tell_state };
+
+void requests_settle(void)
+{
+    do
+        session_flush();
+    while (tasks_settle());
+}

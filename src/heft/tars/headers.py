@@ -149,7 +149,9 @@ def _ustar(
 
 
 def _pax(records: Mapping[bytes, bytes]) -> bytes:
-    content = b"".join(_record(key, value) for key, value in sorted(records.items()))
+    # `path` first: to some readers the last name counts, which is that of a file with holes.
+    ordered = sorted(records.items(), key=lambda record: (record[0] != b"path", record[0]))
+    content = b"".join(_record(key, value) for key, value in ordered)
     owner, numbers = (0o644, 0, 0), (len(content), 0)
     head = _ustar(b"PaxHeaders.0/entry", b"", owner, numbers, _PAX, b"", (0, 0))
     return head + content + padding(len(content))

@@ -176,7 +176,7 @@ class Packer:
             uid=status.st_uid,
             gid=status.st_gid,
             size=stored,
-            mtime=int(status.st_mtime),
+            mtime=status.st_mtime_ns // 10**9,
             attributes=attributes,
             records=records,
         )

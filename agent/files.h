@@ -1,0 +1,13 @@
+/* The operations on the machine's files, each the work of a child. */
+#ifndef FILES_H
+#define FILES_H
+
+#include "task.h"
+
+/* Open the root that the workload sees; without one (0), that of the agent's own mounts. */
+int files_root(pid_t workload, struct failure *failure);
+
+task_work files_status;
+task_work files_pack;
+
+#endif
