@@ -166,8 +166,6 @@ int main(void)
     if (at == MAP_FAILED)
         return 2;
     strcpy(at + 5000, "mapped");
-    if (msync(at, 8192, MS_SYNC) < 0)
-        return 3;
     if (fsetxattr(fd, "user.guest", "yes", 3, 0) < 0)
         return 4;
     if (getxattr("/x/host", "user.host", text, sizeof text) != 2 || memcmp(text, "ok", 2) != 0)
@@ -387,6 +385,26 @@ def test_a_killed_server_gives_errors_and_harms_nobody(client, daemon, place):
     client("restart", "-t", "0", "box")
     assert client("exec", "box", "touch", "/x/again").returncode == 0
     assert (place / "again").exists()
+
+
+def test_a_server_that_stands_still_holds_up_its_machine_alone(client, daemon, place):
+    for name in ("box", "other"):
+        options = ("-d", "--name", name, "--runtime", "heavy", "-v", f"{place}:/x")
+        client("run", *options, BUSYBOX, "sleep", "600")
+    (server,) = servers(daemon, "box")
+    os.kill(server, signal.SIGSTOP)
+    waiting = subprocess.Popen(
+        [*client.program, "exec", "box", "ls", "/x"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=daemon.environment,
+    )
+    with waiting:
+        assert client("exec", "box", "echo", "here").stdout == "here\n"
+        assert client("exec", "other", "ls", "/x").returncode == 0
+        assert waiting.poll() is None
+        client("kill", "box")
+    assert client("wait", "box").stdout == "137\n"
 
 
 def test_a_server_ends_with_its_qemu_and_stays_for_another_daemon(client, daemon, place):

@@ -229,7 +229,10 @@ def _mount(point: MountPoint, given: Surroundings) -> Fields:
         raise HostError(f"nothing is shared with the guest for {point.target}")
     fields = Fields().number(Tag.KIND, MountKind.SHARE).text(Tag.TAG, share.tag)
     fields.text(Tag.SUBPATH, share.subpath).text(Tag.TARGET, point.target)
-    return fields.flag(Tag.READ_ONLY, point.read_only).text(Tag.OPTIONS, share.options)
+    # To the guest a share is one mount: what only a part of is read-only, the host says no for.
+    whole = point.read_only_below or not point.recursive
+    fields.flag(Tag.READ_ONLY, point.read_only and whole)
+    return fields.text(Tag.OPTIONS, share.options)
 
 
 def _tmpfs_options(point: MountPoint) -> str:

@@ -13,7 +13,9 @@ and its only connection is the one that the guest's monitor has.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -50,6 +52,8 @@ CAPABILITIES = (
 REFUSED = 128
 """The exit code of a run that the host refused."""
 _ROOT = "shares"
+_MOST_SAID = 4096
+"""Bytes of what servers say that are kept."""
 _KINDS = {
     stat.S_IFSOCK: "socket",
     stat.S_IFIFO: "named pipe",
@@ -78,8 +82,8 @@ class Shared:
 
     def complaint(self) -> str:
         """Give what they have said on their error output."""
-        said = os.pread(self.errors, 4096, 0) if self.errors >= 0 else b""
-        return said.decode(errors="replace").strip()
+        said = os.pread(self.errors, _MOST_SAID, 0) if self.errors >= 0 else b""
+        return said.decode(errors="replace").strip("\0\n ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,9 @@ async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
             opened.callback(os.close, descriptor)
             return descriptor
 
-        errors = hold(os.memfd_create("errors"))
-        trees = [_Tree(point, hold(_open(point))) for point in points]
+        errors = hold(_bounded_file())
+        # What is shared may be on a file system that answers slowly.
+        trees = [_Tree(point, hold(await asyncio.to_thread(_open, point))) for point in points]
         served, shares = [], {}
         for number, alike in enumerate(_by_file_system(trees)):
             tag = f"share{number}"
@@ -152,6 +157,14 @@ def _by_file_system(trees: Iterable[_Tree]) -> Iterable[list[_Tree]]:
             f" of its own can have parts of {MOST}"
         )
     return groups.values()
+
+
+def _bounded_file() -> int:
+    """Give a memory file that cannot grow: who writes more to it than fits is not heard."""
+    file = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, _MOST_SAID)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return file
 
 
 def _open(point: MountPoint) -> int:
