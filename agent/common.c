@@ -18,6 +18,7 @@ int fail(struct failure *failure, enum status status, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     failure->status = status;
+    failure->error = 0;
     vsnprintf(failure->text, sizeof failure->text, format, arguments);
     va_end(arguments);
     return -1;
@@ -62,6 +63,7 @@ int fail_errno(struct failure *failure, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     failure->status = status_of(number);
+    failure->error = number;
     int used = vsnprintf(failure->text, sizeof failure->text, format, arguments);
     va_end(arguments);
     if (used >= 0 && (size_t)used < sizeof failure->text)

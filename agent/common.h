@@ -12,6 +12,7 @@
 /* Why something could not be done, for an answer. */
 struct failure {
     enum status status;
+    int error; /* errno's, where that is the reason; else 0 */
     int exit_code;
     char text[512];
 };

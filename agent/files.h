@@ -9,5 +9,6 @@ int files_root(pid_t workload, struct failure *failure);
 
 task_work files_status;
 task_work files_pack;
+task_work files_unpack;
 
 #endif

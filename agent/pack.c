@@ -34,10 +34,12 @@ static bool is_gone(int number)
     return number == ENOENT || number == ELOOP || number == ENOTDIR || number == ENXIO;
 }
 
-/* Extended attributes that mean something elsewhere. */
+/* Extended attributes that mean something elsewhere; no pax record can have the name of one with an
+ * equals sign in it. */
 bool attribute_is_kept(const char *name)
 {
-    return strncmp(name, "user.", 5) == 0 || strcmp(name, "security.capability") == 0
+    return (strncmp(name, "user.", 5) == 0 && strchr(name, '=') == NULL)
+           || strcmp(name, "security.capability") == 0
            || strcmp(name, "system.posix_acl_access") == 0
            || strcmp(name, "system.posix_acl_default") == 0;
 }

@@ -17,18 +17,20 @@ static void climb(struct text *path)
     text_cut(path, slash != NULL ? (size_t)(slash - path->data) : 0);
 }
 
-int place_clean(const char *path, char clean[static PATH_MAX], struct failure *failure)
+int place_clean(const char *path, char clean[static PATH_MAX], bool *climbs)
 {
     size_t used = 0;
+    *climbs = false;
     for (const char *at = path; *at != 0;) {
         size_t length = strcspn(at, "/");
         if (length == 2 && at[0] == '.' && at[1] == '.') {
+            *climbs |= used == 0;
             while (used > 0 && clean[--used] != '/')
                 ;
         } else if (length > 0 && !(length == 1 && at[0] == '.')) {
             if (used + 1 + length >= PATH_MAX) {
                 errno = ENAMETOOLONG;
-                return fail_errno(failure, "%.64s…", path);
+                return -1;
             }
             clean[used++] = '/';
             memcpy(clean + used, at, length);
@@ -56,8 +58,9 @@ int place_find(int root, const char *path, struct place *place, struct failure *
     while (size > 0 && path[size - 1] == '/')
         size--;
     bool dotted = ends_with(path, size, "/.");
-    if (place_clean(path, place->clean, failure) < 0)
-        return -1;
+    bool climbs;
+    if (place_clean(path, place->clean, &climbs) < 0)
+        return fail_errno(failure, "%.64s…", path);
     char *last = strrchr(place->clean, '/') + 1;
     place->shown = dotted ? "." : *last != 0 ? last : "/";
     place->is_directory = dotted || slashed;

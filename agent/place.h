@@ -19,8 +19,9 @@ struct place {
     struct stat status;
 };
 
-/* Make a path clean, without looking at anything. */
-int place_clean(const char *path, char clean[static PATH_MAX], struct failure *failure);
+/* Make a path clean, without looking at anything; `climbs` where it leads above the root, which it
+ * then stays at. -1 with errno. */
+int place_clean(const char *path, char clean[static PATH_MAX], bool *climbs);
 int place_find(int root, const char *path, struct place *place, struct failure *failure);
 void put_place(struct writer *writer, int root, const struct place *place);
 

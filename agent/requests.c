@@ -109,6 +109,7 @@ static const struct task_kind *task_kind(enum operation operation)
         { .operation = OP_PROCESSES, .work = processes_list },
         { .operation = OP_STATUS, .work = files_status },
         { .operation = OP_PACK, .work = files_pack, .gives = true },
+        { .operation = OP_UNPACK, .work = files_unpack, .takes = true },
     };
     for (size_t at = 0; at < sizeof kinds / sizeof *kinds; at++)
         if (kinds[at].operation == operation)

@@ -7,13 +7,6 @@
 
 #include "sink.h"
 
-/* POSIX.1-2017, pax, "ustar Interchange Format". */
-struct ustar {
-    char name[TAR_NAME], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], kind;
-    char link[100], magic[8], user[32], group[32], major[8], minor[8], prefix[TAR_PREFIX], gap[12];
-};
-_Static_assert(sizeof(struct ustar) == TAR_BLOCK, "a header is one block");
-
 #define MOST_OCTAL_7 UINT64_C(07777777)
 #define MOST_OCTAL_11 UINT64_C(077777777777)
 

@@ -2,6 +2,7 @@
 #ifndef TAR_HEAD_H
 #define TAR_HEAD_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -18,6 +19,13 @@ enum tar_kind {
     TAR_DIRECTORY = '5',
     TAR_FIFO = '6',
 };
+
+/* POSIX.1-2017, pax, "ustar Interchange Format". */
+struct ustar {
+    char name[TAR_NAME], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], kind;
+    char link[100], magic[8], user[32], group[32], major[8], minor[8], prefix[TAR_PREFIX], gap[12];
+};
+_Static_assert(sizeof(struct ustar) == TAR_BLOCK, "a header is one block");
 
 /* One entry. */
 struct head {

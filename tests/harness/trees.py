@@ -39,7 +39,7 @@ _moments = st.one_of(
     st.integers(-(2**31), 2**32).map(lambda second: second * 10**9 + 123_456_789),
 )
 _attributes = st.dictionaries(
-    st.sampled_from(["user.one", "user.t=w o"]), st.binary(max_size=40), max_size=2
+    st.sampled_from(["user.one", "user.t w o"]), st.binary(max_size=40), max_size=2
 )
 _pieces = st.lists(
     st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=300)), max_size=3
@@ -60,7 +60,11 @@ _leaves = st.one_of(
         **_common,
     ),
     st.builds(Node, kind=st.just("link"), target=st.sampled_from([b"/x", b"l" * 150]), **_common),
-    st.builds(Node, kind=st.sampled_from(["fifo", "device", "again", "socket"]), **_common),
+    st.builds(
+        Node,
+        kind=st.sampled_from(["fifo", "device", "again", "socket"]),
+        **{**_common, "mode": st.integers(0, 0o777)},
+    ),
 )
 nodes = st.recursive(
     _leaves,

@@ -282,7 +282,8 @@ def _attributes(descriptor: int) -> dict[str, bytes]:
         return {}  # a file system without any
     found = {}
     for name in names:
-        if name.startswith("user.") or name in _ALLOWED:
+        # No pax record can have the name of one with an equals sign in it.
+        if (name.startswith("user.") and "=" not in name) or name in _ALLOWED:
             try:
                 found[name] = os.getxattr(descriptor, name)
             except OSError:

@@ -5,7 +5,6 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,39 +15,11 @@ from heft.guest.protocol import Operation, Status, Tag
 from heft.guest.records import Fields
 from heft.tars.packing import Packer
 from tests.harness import trees
-from tests.harness.bench import Bench, Failed, set_up
-from tests.harness.images import BINARY
+from tests.harness.bench import Bench, Failed
 
 bounded = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture
-def place(tmp_path: Path, clean_host: None) -> Path:
-    for name in ("base", "upper"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "base/etc").mkdir()
-    (tmp_path / "base/etc/passwd").write_text("root:x:0:0::/:/bin/sh\nme:x:7:8::/:/bin/sh\n")
-    (tmp_path / "base/bin").mkdir()
-    shutil.copy(BINARY, tmp_path / "base/bin/busybox")
-    return tmp_path
-
-
-@pytest.fixture
-def bench(place: Path) -> Iterator[Bench]:
-    """Give a machine of a base and an upper."""
-    with Bench(place) as bench:
-        set_up(bench)
-        yield bench
-
-
-@pytest.fixture
-def plain(place: Path) -> Iterator[tuple[Bench, Path]]:
-    """Give a machine whose root is a directory here."""
-    with Bench(place) as bench:
-        set_up(bench, base=False)
-        yield bench, place / "upper"
 
 
 def path(text: str) -> Fields:
