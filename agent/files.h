@@ -10,5 +10,8 @@ int files_root(pid_t workload, struct failure *failure);
 task_work files_status;
 task_work files_pack;
 task_work files_unpack;
+task_work files_changes;
+task_work files_pack_layer;
+task_work files_pack_root;
 
 #endif

@@ -21,9 +21,6 @@ struct machine {
     char hostname[HOST_NAME_MAX + 1];
     int upper; /* a descriptor of the upper's file system; -1: none */
     int root;  /* of its root, as the agent sees it; -1: it is not there yet, or any more */
-    /* What was made to mount on: no change of the machine's while it is empty. */
-    char **points;
-    size_t point_count;
 };
 extern struct machine machine;
 
@@ -42,6 +39,10 @@ void machine_leave(void);
 int machine_enter(int terminal, struct failure *failure);
 /* In a child of the agent: the same root, without a workload. */
 int machine_enter_idle(struct failure *failure);
+
+/* What is made to mount on, with the directories that it is in, is no change of the machine's while
+ * it is empty. */
+void machine_remember_point(const char *path);
 bool machine_is_point(const char *path);
 
 #endif

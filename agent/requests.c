@@ -110,6 +110,9 @@ static const struct task_kind *task_kind(enum operation operation)
         { .operation = OP_STATUS, .work = files_status },
         { .operation = OP_PACK, .work = files_pack, .gives = true },
         { .operation = OP_UNPACK, .work = files_unpack, .takes = true },
+        { .operation = OP_CHANGES, .work = files_changes, .gives = true },
+        { .operation = OP_PACK_LAYER, .work = files_pack_layer, .gives = true },
+        { .operation = OP_PACK_ROOT, .work = files_pack_root, .gives = true },
     };
     for (size_t at = 0; at < sizeof kinds / sizeof *kinds; at++)
         if (kinds[at].operation == operation)

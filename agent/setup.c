@@ -120,28 +120,10 @@ static int join_root(struct bytes record, struct failure *failure)
 
 /* Places in the root */
 
-static void remember_point(const char *path)
-{
-    machine.points =
-        realloc(machine.points, (machine.point_count + 1) * sizeof *machine.points);
-    char *kept = strdup(path);
-    if (machine.points == NULL || kept == NULL)
-        panic("no memory");
-    machine.points[machine.point_count++] = kept;
-}
-
-bool machine_is_point(const char *path)
-{
-    for (size_t at = 0; at < machine.point_count; at++)
-        if (strcmp(machine.points[at], path) == 0)
-            return true;
-    return false;
-}
-
 /* Give a descriptor of what is at a path, made if it is not there. */
 static int make_point(const char *path, bool directory, struct failure *failure)
 {
-    remember_point(path);
+    machine_remember_point(path);
     if (directory) {
         int found = make_directories(machine.root, path);
         return found < 0 ? fail_errno(failure, "%s", path) : found;

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from heft.guest.protocol import Operation, Status, Tag
-from heft.guest.records import Fields
+from heft.guest.records import Fields, Record
 from heft.tars.packing import Packer
 from tests.harness import trees
 from tests.harness.bench import Bench, Failed
@@ -223,9 +223,10 @@ def test_processes(bench: Bench) -> None:
           workload=True)  # fmt: skip
     start(bench, "/bin/busybox", "sleep", "2000")
     deadline = time.monotonic() + 10
-    while len(rows := bench.ask(Operation.PROCESSES, Fields()).records(Tag.ROW)) < 3:
+    rows: tuple[Record, ...] = ()
+    while len(rows) < 3 or not all(row.number(Tag.RSS) for row in rows):
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        rows = bench.ask(Operation.PROCESSES, Fields()).records(Tag.ROW)
     shell, *sleeps = rows
     assert (shell.number(Tag.PID), shell.number(Tag.PPID)) == (1, 0)
     assert sorted(row.text(Tag.COMMAND) for row in sleeps) == [

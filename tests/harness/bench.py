@@ -82,9 +82,8 @@ class Bench:
         self.ours.close()
         ended = self._process.poll()
         # What it has started is killed with it; the program itself only waits for it.
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        for child in children.split():
-            os.kill(int(child), signal.SIGKILL)
+        for child in self._children():
+            os.kill(child, signal.SIGKILL)
         self._process.wait()
         self.log.seek(0)
         text = self.log.read().decode(errors="replace")
@@ -92,6 +91,16 @@ class Bench:
         assert ended is None, f"the agent has ended with {ended}: {text}"
         assert "ERROR: AddressSanitizer" not in text, text
         assert "runtime error:" not in text, text
+
+    def machine(self) -> Path:
+        """Give the machine's root, as the agent has it."""
+        (child,) = self._children()
+        return Path(f"/proc/{child}/root/machine")
+
+    def _children(self) -> list[int]:
+        pid = self._process.pid
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in text.split()]
 
     # Frames
 
