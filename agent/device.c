@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -34,8 +35,9 @@ static bool wait_for_event(uint64_t until)
 {
     char event[4096];
     struct pollfd waiting = { .fd = events, .events = POLLIN };
-    uint64_t time = now(CLOCK_MONOTONIC);
-    if (events < 0 || time >= until || poll(&waiting, 1, (int)((until - time) / 1000000) + 1) <= 0)
+    uint64_t time = now(CLOCK_MONOTONIC), left = until > time ? (until - time) / 1000000 + 1 : 0;
+    int patience = left > INT_MAX ? -1 : (int)left;
+    if (events < 0 || left == 0 || poll(&waiting, 1, patience) <= 0)
         return false;
     while (recv(events, event, sizeof event, 0) >= 0 || errno == ENOBUFS)
         ;

@@ -28,6 +28,12 @@ int files_root(pid_t workload, struct failure *failure)
     return root < 0 ? fail_errno(failure, "the machine's root") : root;
 }
 
+int files_sync(struct work *work, struct failure *failure)
+{
+    (void)work;
+    return syncfs(machine.upper) < 0 ? fail_errno(failure, "sync") : 0;
+}
+
 static int find(struct work *work, int *root, struct place *place, struct failure *failure)
 {
     char *path = record_text(work->record, PATH);

@@ -7,6 +7,7 @@
 /* Open the root that the workload sees; without one (0), that of the agent's own mounts. */
 int files_root(pid_t workload, struct failure *failure);
 
+task_work files_sync;
 task_work files_status;
 task_work files_pack;
 task_work files_unpack;

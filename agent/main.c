@@ -93,6 +93,18 @@ static int open_stream(void)
     return fd;
 }
 
+/* What is opened later must not be what others take for theirs: the kernel gives its first process no
+ * standard streams where it finds no console. */
+static void open_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -102,6 +114,7 @@ int main(int argc, char **argv)
     mount_own("proc", "/proc");
     mount_own("sysfs", "/sys");
     mount_own("devtmpfs", "/dev");
+    open_standard_streams();
     signal(SIGPIPE, SIG_IGN);
     modules_load("early");
     machine_prepare();

@@ -11,6 +11,7 @@
 
 #include "cgroup.h"
 #include "machine.h"
+#include "task.h"
 
 struct machine machine = { .upper = -1, .root = -1 };
 
@@ -121,6 +122,7 @@ void machine_leave(void)
 {
     if (machine.upper < 0)
         return;
+    tasks_end();
     syncfs(machine.upper);
     close(machine.upper);
     if (machine.root >= 0)

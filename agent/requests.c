@@ -82,14 +82,6 @@ static void tell_stats(struct request request, struct bytes record)
     message_send();
 }
 
-static void synchronize(struct request request, struct bytes record)
-{
-    struct failure failure = { .status = FAILED };
-    (void)record;
-    int done = machine.upper >= 0 && syncfs(machine.upper) < 0 ? fail_errno(&failure, "sync") : 0;
-    answer_done(request, done, &failure);
-}
-
 static void power_off(void)
 {
     session_flush();
@@ -106,6 +98,7 @@ static void shut_down(struct request request, struct bytes record)
 static const struct task_kind *task_kind(enum operation operation)
 {
     static const struct task_kind kinds[] = {
+        { .operation = OP_SYNC, .work = files_sync },
         { .operation = OP_PROCESSES, .work = processes_list },
         { .operation = OP_STATUS, .work = files_status },
         { .operation = OP_PACK, .work = files_pack, .gives = true },
@@ -137,7 +130,6 @@ static void handle(struct request request, struct bytes record)
         { OP_FREEZE, freeze },
         { OP_STATS, tell_stats },
         { OP_FILES, set_files },
-        { OP_SYNC, synchronize },
         { OP_POWER_OFF, shut_down },
         { OP_CANCEL, task_cancel },
     };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cgroup.h"
 #include "common.h"
@@ -53,6 +54,17 @@ static void put_network(struct writer *writer)
     put_number(writer, NET_SENT_PACKETS, sum[3]);
 }
 
+/* Partitions are counted with their disks already. */
+static bool is_whole_disk(const char *name)
+{
+    char path[96];
+    snprintf(path, sizeof path, "/sys/block/%s", name);
+    for (char *at = path + strlen("/sys/block/"); *at != 0; at++)
+        if (*at == '/')
+            *at = '!'; /* as sysfs has it */
+    return access(path, F_OK) == 0;
+}
+
 /* All whole disks (the kernel's Documentation/admin-guide/iostats.rst). */
 static void put_disks(struct writer *writer)
 {
@@ -62,7 +74,7 @@ static void put_disks(struct writer *writer)
         return;
     for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;) {
         if (sscanf(line, "%*u %*u %63s %*u %*u %" SCNu64 " %*u %*u %*u %" SCNu64, name, &got[0],
-                   &got[1]) != 3)
+                   &got[1]) != 3 || !is_whole_disk(name))
             continue;
         sum[0] += got[0];
         sum[1] += got[1];

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "loop.h"
@@ -18,6 +20,7 @@ enum {
     PIPE_SIZE = 1 << 18,
     MOST_MEMORY = 64 << 20, /* of a child, beyond what it has of the agent's */
 };
+#define PATIENCE UINT64_C(3000000000) /* nanoseconds that children have to undo what they did */
 
 /* What a child tells the agent, in memory that both see. */
 struct told {
@@ -262,10 +265,36 @@ void tasks_drop(void)
     }
 }
 
+void tasks_end(void)
+{
+    uint64_t until = now(CLOCK_MONOTONIC) + PATIENCE;
+    bool killed = false;
+    for (struct task *task = all; task != NULL; task = task->next)
+        stop_task(task);
+    for (struct task *task = all; task != NULL;) {
+        if (task->gone || waitpid(task->pid, NULL, WNOHANG) != 0) {
+            task->gone = true;
+            task = task->next;
+        } else if (now(CLOCK_MONOTONIC) < until) {
+            nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+        } else if (!killed) {
+            killed = true;
+            until += PATIENCE;
+            for (struct task *other = task; other != NULL; other = other->next)
+                if (!other->gone)
+                    kill(other->pid, SIGKILL);
+        } else {
+            return; /* a file system holds it, and it can be no more than left */
+        }
+    }
+}
+
 static int check(const struct task_kind *kind, uint64_t number, struct failure *failure)
 {
     if (!machine.ready)
         return fail(failure, INVALID, "not before SETUP");
+    if (machine.upper < 0)
+        return fail(failure, FAILED, "the machine has ended, and its disk was left");
     if (count >= MOST_TASKS)
         return fail(failure, FAILED, "%d file operations go on already", MOST_TASKS);
     if ((kind->gives || kind->takes)

@@ -1,5 +1,5 @@
-/* Work that may block, done by children of the agent: on the machine's files, and what else looks
- * at what the machine can hold up. Their tars go through pipes, which are streams of the session. */
+/* Work that may block, done by children of the agent: on the machine's files, and what else looks at
+ * what the machine can hold up. Their tars go through pipes, which are streams of the session. */
 #ifndef TASK_H
 #define TASK_H
 
@@ -31,6 +31,8 @@ void task_cancel(struct request request, struct bytes record);
 bool task_ended(pid_t pid, int status);
 /* The session is over: all is undone. */
 void tasks_drop(void);
+/* The machine's disk is left: stop all, and wait for it, within bounds. */
+void tasks_end(void);
 /* Tell what is over since all that waited was sent; true if there was something. */
 bool tasks_settle(void);
 

@@ -18,7 +18,7 @@ from tests.harness import trees
 from tests.harness.bench import Bench, Failed
 
 bounded = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -267,6 +267,35 @@ def test_what_is_given_up_leaves_nothing(plain: Plain) -> None:
             assert time.monotonic() < deadline
 
 
+def test_what_goes_on_when_the_workload_ends_is_undone_before(bench: Bench, place: Path) -> None:
+    fields = Fields().text(Tag.ID, "first").texts(Tag.ARGV, ("/bin/busybox", "sleep", "1000"))
+    bench.ask(Operation.START, fields.flag(Tag.WORKLOAD, True))
+    bench.ask(Operation.SYNC, Fields())
+    channel = bench.channel()
+    request = bench.send(Operation.UNPACK, path("/etc").number(Tag.NUMBER, channel))
+    bench.pour(channel, entry(b"new/f", bytes(100_000))[:50_000], request, fin=False)
+    reader = bench.channel()
+    bench.ask(Operation.PACK, path("/bin").number(Tag.NUMBER, reader))
+    made = place / "upper/upper/etc/new/f"
+    deadline = time.monotonic() + 10
+    while not made.exists():
+        assert time.monotonic() < deadline
+    kill = Fields().text(Tag.ID, "first").number(Tag.NUMBER, 9)
+    bench.ask(Operation.SIGNAL, kill)
+    while not bench.exited:
+        bench.step()
+    assert not made.parent.exists()
+    with pytest.raises(Failed) as stopped:
+        bench.answer(request)
+    assert stopped.value.status is Status.CANCELLED
+    while reader not in bench.over:
+        bench.step()
+    assert bench.over[reader].number(Tag.STATUS) == Status.CANCELLED
+    for operation in (Operation.STATUS, Operation.SYNC):
+        with pytest.raises(Failed, match="ended"):
+            bench.ask(operation, path("/"))
+
+
 def test_a_refused_tar_is_stopped_before_its_end(plain: Plain) -> None:
     bench, root = plain
     emptied(root / "data")

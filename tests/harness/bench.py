@@ -114,6 +114,7 @@ class Bench:
         self.windows: dict[int, int] = {}
         self.answers: dict[int, Message] = {}
         self.over: dict[int, Record] = {}
+        self.exited: list[str] = []
         self._request = 0
         self.ours.sendall(frames.hello(self._token, nonce, following))
         self._token = following
@@ -160,8 +161,11 @@ class Bench:
         if told.is_answer:
             self.answers[told.request] = told
         else:
-            assert told.operation == Event.OVER
-            self.over[told.record.number(Tag.NUMBER)] = told.record
+            if told.operation == Event.OVER:
+                self.over[told.record.number(Tag.NUMBER)] = told.record
+            else:
+                assert told.operation == Event.EXITED
+                self.exited.append(told.record.text(Tag.ID))
 
     def grant(self, channel: int) -> None:
         """Let the agent send on."""
