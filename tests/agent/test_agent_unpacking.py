@@ -1,10 +1,13 @@
 """Tars that the agent lands, without a guest: of all formats, hostile, cut off, given up."""
 
+import contextlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -242,6 +245,46 @@ def test_links_lead_into_the_machine_only(plain: Plain, tmp_path: Path) -> None:
     assert (root / "etc/file").read_text() == "x"
     assert os.readlink(target / "u") == "../../../etc"
     assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize(
+    "through", ["/place/outside", "../../../../../place/outside", "/proc/1/root"]
+)
+def test_raced_links_lead_nowhere_else(bench: Bench, place: Path, through: str) -> None:
+    """The machine swaps a directory for links to the agent's own root while files are copied."""
+    outside = place / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("the agent's")
+    root = bench.machine() / "r"
+    root.mkdir()
+    deadline = time.monotonic() + 1.5
+
+    def race() -> None:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                (root / "x").mkdir()
+                (root / "x/secret").write_text("mine")
+            shutil.rmtree(root / "x", ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (root / "x").symlink_to(through)
+                (root / "x").unlink()
+
+    content = entry(b"x/new", b"written") + entry(b"x/deep/new", b"w") + headers.END
+    with ThreadPoolExecutor() as pool:
+        racing = pool.submit(race)
+        done = 0
+        while not racing.done():
+            for asked in ("/r/x/secret", "/r/x/", "/r"):
+                with contextlib.suppress(Failed):
+                    _, got = bench.take(Operation.PACK, path(asked))
+                    assert b"the agent's" not in got
+                    done += 1
+            with contextlib.suppress(Failed):
+                unpack(bench, content, "/r")
+                done += 1
+        racing.result()
+    assert done > 10
+    assert [found.name for found in outside.iterdir()] == ["secret"]
 
 
 def test_what_is_given_up_leaves_nothing(plain: Plain) -> None:
