@@ -29,6 +29,7 @@ from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
 from tests.harness import agent, kit
 from tests.harness.isolation import CGROUP_PARENT
+from tests.harness.pace import patience
 
 APPLETS = (
     "sh cat echo printf id sleep stty true false kill mount umount ls head tail dd wc pwd hostname "
@@ -43,7 +44,7 @@ CAPABILITIES = tuple(
 )
 CGROUP = {"light": "host", "heavy": "private"}
 """The control groups that are seen: a guest has no others than its own."""
-SECONDS = 20.0
+SECONDS = patience(20)
 """No step of any test takes longer, on any weight."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.daemon import Daemon
+from tests.harness.pace import patience
 
 PROGRAMS = {"docker": ("docker",), "heft": (str(Path(sys.executable).with_name("heft")),)}
 
@@ -32,7 +33,7 @@ class Client:
             capture_output=True,
             text=True,
             env=self.environment,
-            timeout=options.pop("timeout", 60),
+            timeout=options.pop("timeout", patience(60)),
             check=False,
             **options,
         )

@@ -15,8 +15,10 @@ from typing import Any, Self
 
 from tests.harness import agent, kit
 from tests.harness.isolation import CGROUP_PARENT
+from tests.harness.pace import patience
 
-START_SECONDS = 20.0
+START_SECONDS = patience(20)
+ANSWER_SECONDS = patience(60)
 ROOM_FOR_KITS = 1 << 30
 """Bytes."""
 
@@ -139,7 +141,7 @@ class Daemon:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.terminate()
-            assert self.process.wait(20) == 0, self.log.read_text()[-4000:]
+            assert self.process.wait(START_SECONDS) == 0, self.log.read_text()[-4000:]
 
     def restart(self, **environment: str) -> Self:
         """Kill it and start it again."""
@@ -148,7 +150,13 @@ class Daemon:
         return self.start(**environment)
 
     def request(
-        self, method: str, path: str, body: Any = None, *, timeout: float = 60, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout: float = ANSWER_SECONDS,
+        **headers: str,
     ) -> Answer:
         """Send one request; `body` is bytes, or a value to be sent as JSON."""
         connection = _UnixConnection(self.socket, timeout)
@@ -170,7 +178,9 @@ class Daemon:
         self.stop()
         command = [sys.executable, "-m", "heft.daemon", "--teardown", "--data", self.data]
         command += ["--run", self.run, "--cgroup-parent", CGROUP_PARENT, *self.extra]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=patience(30), check=False
+        )
         assert done.returncode == 0, done.stderr
         shutil.rmtree(self.run)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.harness.isolation import CGROUP_PARENT
+from tests.harness.pace import patience
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = patience(5)
 TOOLS = frozenset(
     {"conmon", "crun", "runc", "dnsmasq", "heftd", "heft", "docker", "mmdebstrap", "catatonit"}
     | {"virtfs-proxy-he"}

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-SECONDS = 20.0
+from tests.harness.pace import patience
+
+SECONDS = patience(20)
 
 
 class Terminal:

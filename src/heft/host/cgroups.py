@@ -194,10 +194,13 @@ class Group:
 
     def kill(self) -> int:
         """Send SIGKILL to everything in it; give how many processes there were."""
+        directory = next(self.directories(), None)
+        if directory is None:
+            return 0
         if self.layout.version == 2:
             with contextlib.suppress(OSError):
                 # Since Linux 5.14; it also gets what is forked meanwhile.
-                (next(self.directories()) / "cgroup.kill").write_text("1")
+                (directory / "cgroup.kill").write_text("1")
         members = _members(self.directories())
         for pid in members:
             self._kill_member(pid)
