@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from heft.guest.run import GuestRun
 
+_PANIC = "Kernel panic - "
+_LONGEST_LINE = 300
 KILL_SECONDS = 5.0
 """How long a guest may take to kill its workload, before it is turned off."""
 
@@ -52,7 +54,25 @@ async def _guest_over(own: Path) -> str:
     async with control(own, qemu.CONTROL) as told:
         how = await told.over()
         said = await told.console()
-    panics = [line for line in said.splitlines() if "Kernel panic" in line]
+    return told_of(how, said)
+
+
+def told_of(how: str, said: str) -> str:
+    """Say why a guest is over, from QEMU's reason and what is left of its console. Pure."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    panics = [line for line in lines if _PANIC in line]
     if panics:
-        return f"its kernel panicked: {panics[-1].partition('Kernel panic')[2].strip(' -')}"
-    return f"its guest went down ({how})"
+        return f"the guest's kernel panicked: {_plain(panics[-1].partition(_PANIC)[2])}"
+    last = f"; the last line of its console: {_plain(lines[-1])}" if lines else ""
+    return f"the guest went down by itself ({how}){last}"
+
+
+def for_want_of_memory(why: str) -> bool:
+    """Say whether a guest's kernel has given up because it had no memory left."""
+    return "deadlocked on memory" in why or "Out of memory" in why
+
+
+def _plain(line: str) -> str:
+    """Make a line of a guest's fit to be shown; bounded."""
+    text = "".join(c if c.isprintable() else " " for c in line[:_LONGEST_LINE])
+    return text.strip(" -").removeprefix("not syncing: ")

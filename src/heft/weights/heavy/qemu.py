@@ -33,6 +33,7 @@ _DISK = "logical_block_size=512,physical_block_size=512,disable-legacy=on"
 _FIXED = (
     *("loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests"),
     "net.ifnames=0",  # the machine's udev leaves eth0 its name
+    "reboot=t",  # after a panic too: the usual ways end in a firmware that knows nothing to boot
 )
 
 

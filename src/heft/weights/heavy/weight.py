@@ -295,7 +295,8 @@ class HeavyWeight:
         if not how:
             # Its monitor alone may be gone: a QEMU that nobody watches is nobody's machine.
             await watched.group.end()
-        watched.run.monitor_ended(how or watched.why, oom_killed=watched.group.oom_kills() > 0)
+        oom = watched.group.oom_kills() > 0 or ending.for_want_of_memory(how)
+        watched.run.monitor_ended(how or watched.why, oom_killed=oom)
 
     async def _let_go(self, watched: _Watched) -> None:
         if watched.watching is not None:
