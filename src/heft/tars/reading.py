@@ -105,8 +105,10 @@ class Entry:
         text = self.records.get("mtime")
         if text is None:
             return head_time * _NANO
-        whole, _, fraction = text.partition(b".")
-        return _integer(whole) * _NANO + (_integer(fraction[:9].ljust(9, b"0")) if fraction else 0)
+        sign = -1 if text.startswith(b"-") else 1
+        whole, _, fraction = text.removeprefix(b"-").partition(b".")
+        part = _integer(fraction[:9].ljust(9, b"0")) if fraction else 0
+        return sign * (_integer(whole) * _NANO + part)
 
 
 class Reader:
