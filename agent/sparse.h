@@ -9,9 +9,4 @@
 int sparse_read(const struct ustar *head, struct entry *entry, uint64_t *left,
                 struct failure *failure);
 
-/* Of the reader's. */
-bool tar_digits(const char *text, size_t size, uint64_t *value);
-bool tar_amount(const char *field, size_t size, uint64_t *value);
-bool pax_is(const struct pax *pax, const char *key);
-
 #endif

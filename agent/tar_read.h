@@ -39,5 +39,10 @@ struct pax {
     size_t key_size, size;
 };
 bool pax_next(const char **at, const char *end, struct pax *pax);
+bool pax_is(const struct pax *pax, const char *key);
+
+/* Numbers: a header's field, and decimal digits; false where they are none. */
+bool tar_amount(const char *field, size_t size, uint64_t *value);
+bool tar_digits(const char *text, size_t size, uint64_t *value);
 
 #endif

@@ -18,7 +18,7 @@
 enum {
     MOST_ANSWER = MOST_MESSAGE - 64,
     PIPE_SIZE = 1 << 18,
-    MOST_MEMORY = 64 << 20, /* of a child, beyond what it has of the agent's */
+    MOST_MEMORY = 128 << 20, /* of a child, beyond what it has of the agent's */
 };
 #define PATIENCE UINT64_C(3000000000) /* nanoseconds that children have to undo what they did */
 
@@ -137,7 +137,8 @@ static void release(struct task *task)
 
 static void answer(struct task *task)
 {
-    struct bytes fields = { task->told->answer, task->told->size };
+    size_t size = task->told->size < MOST_ANSWER ? task->told->size : MOST_ANSWER;
+    struct bytes fields = { task->told->answer, size };
     task->answered = true;
     put_fields(answer_begin(task->request, OK), fields);
     message_send();
