@@ -362,6 +362,7 @@ def test_the_server_has_nothing_of_the_host(client, daemon, place):
     assert fields["CapEff"] == fields["CapPrm"] == f"{0x80000DB:016x}"
     assert fields["CapBnd"] == fields["CapAmb"] == "0" * 16
     assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
     assert [path.name for path in (process / "root").iterdir()] == ["0"]
     (mounted,) = (process / "mounts").read_text().splitlines()
     assert {"nosuid", "nodev"} <= set(mounted.split()[3].split(","))

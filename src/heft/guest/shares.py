@@ -13,7 +13,6 @@ and its only connection is the one that the guest's monitor has.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -29,6 +28,7 @@ from heft.guest import setup
 from heft.guest.setup import Share
 from heft.host import mounts, paths, secluded
 from heft.host.secluded import Secluded
+from heft.host.threads import in_own_thread
 from heft.model.machine import MountKind
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
 
         errors = hold(_bounded_file())
         # What is shared may be on a file system that answers slowly.
-        trees = [_Tree(point, hold(await asyncio.to_thread(_open, point))) for point in points]
+        trees = await in_own_thread(lambda: [_Tree(each, hold(_open(each))) for each in points])
         served, shares = [], {}
         for number, alike in enumerate(_by_file_system(trees)):
             tag = f"share{number}"

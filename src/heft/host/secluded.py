@@ -10,21 +10,20 @@ what works on files as whoever they belong to.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.failures import translated
-from heft.host import mounts, processes, syscalls
+from heft.host import denied_calls, mounts, processes, syscalls
+from heft.host.threads import in_own_thread
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from heft.host.cgroups import Group
 
@@ -56,14 +55,25 @@ async def start(secluded: Secluded, group: Group, errors: int) -> None:
 
     Raises `HostError`, `NotSupported`; then it does not run.
     """
-    loop = asyncio.get_running_loop()
-    # A thread that has left the host's namespaces is good for nothing else.
-    with ThreadPoolExecutor(1, "secluded") as threads:
-        process = await loop.run_in_executor(threads, _start, secluded, group, errors)
-    processes.leave(process)
+    born: list[subprocess.Popen[bytes]] = []
+    try:
+        # A thread that has left the host's namespaces is good for nothing else.
+        await in_own_thread(lambda: _start(secluded, group, errors, born.append))
+    except BaseException:
+        for process in born:
+            process.kill()
+        raise
+    finally:
+        for process in born:
+            processes.leave(process)
 
 
-def _start(secluded: Secluded, group: Group, errors: int) -> subprocess.Popen[bytes]:
+def _start(
+    secluded: Secluded,
+    group: Group,
+    errors: int,
+    born: Callable[[subprocess.Popen[bytes]], None],
+) -> None:
     bounding = ",".join(("-all", *(f"+{name}" for name in secluded.capabilities)))
     command = ("setpriv", "--inh-caps", "-all", "--bounding-set", bounding, "--no-new-privs", "--")
     with contextlib.ExitStack() as opened:
@@ -72,6 +82,7 @@ def _start(secluded: Secluded, group: Group, errors: int) -> subprocess.Popen[by
             opened.callback(os.close, descriptor)
             return descriptor
 
+        denied_calls.load()
         trees = {"usr": hold(mounts.detached(Path("/usr"), read_only=True)), **secluded.trees}
         with translated(f"start {secluded.program[0]}"):
             nothing = hold(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
@@ -80,6 +91,7 @@ def _start(secluded: Secluded, group: Group, errors: int) -> subprocess.Popen[by
                 for directory in group.directories()
             ]
             _seclude(trees)
+        denied_calls.deny(denied_calls.OF_NO_FILE)
         process = processes.spawn(
             (*command, *secluded.program),
             stdin=nothing,
@@ -87,15 +99,10 @@ def _start(secluded: Secluded, group: Group, errors: int) -> subprocess.Popen[by
             stderr=errors,
             pass_fds=secluded.passed,
         )
-        try:
-            with translated(f"put {secluded.program[0]} into its control group"):
-                for entry in entries:
-                    os.write(entry, str(process.pid).encode())
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    return process
+        born(process)
+        with translated(f"put {secluded.program[0]} into its control group"):
+            for entry in entries:
+                os.write(entry, str(process.pid).encode())
 
 
 def _seclude(trees: Mapping[str, int]) -> None:
