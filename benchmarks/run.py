@@ -26,11 +26,13 @@ from benchmarks import (
     output,
     report,
     restarts,
+    shares,
     starts,
 )
 from benchmarks.bench import Bench, bench, say
 from benchmarks.disk import disk
 from benchmarks.rows import Outcome, Row
+from tests.harness import kit
 from tests.harness.isolation import isolate
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ GROUPS: dict[str, Callable[[Bench], Outcome]] = {
     "imports": imports.measure,
     "copies": copies.measure,
     "output": output.measure,
+    "shares": shares.measure,
 }
 """In the order of the page."""
 
@@ -100,6 +103,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="heft-bench-", dir="/var/tmp") as name:
         directory = Path(name)
         tar = options.tar or debian(directory)
+        if "shares" in options.only:
+            kit.main()  # from the host's network
         isolate()
         found = measure(options, directory, tar)
     page = report.text(found, facts.machine(), facts.versions(options.prefix / "bin/heft"))

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 PROGRAM = "/usr/lib/qemu/virtfs-proxy-helper"
 MOST = 16
 """File systems of the host that one machine can have parts of."""
-OPTIONS = "msize=262144,cache=mmap"
-"""Bytes of one request; files can be mapped for writing, and nothing else is kept (kernel
-documentation, filesystems/9p): what another machine writes is there at once."""
+OPTIONS = "msize=131072,cache=mmap"
+"""Bytes of one request, which a guest must find in one piece for every directory that it reads;
+files can be mapped for writing, and nothing else is kept (kernel documentation, filesystems/9p):
+what another machine writes is there at once."""
 CAPABILITIES = (
     *("chown", "dac_override", "fowner", "fsetid", "mknod", "setgid", "setuid"),
     *("setpcap", "sys_chroot"),
