@@ -37,8 +37,6 @@ void machine_leave(void);
 /* In the workload's first process, in namespaces of its own: mount what belongs to these, become
  * the root. `terminal` is the number of its terminal in /dev/pts; -1: none. */
 int machine_enter(int terminal, struct failure *failure);
-/* In a child of the agent: the same root, without a workload. */
-int machine_enter_idle(struct failure *failure);
 
 /* What is made to mount on, with the directories that it is in, is no change of the machine's while
  * it is empty. */

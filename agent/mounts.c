@@ -111,13 +111,6 @@ int machine_enter(int terminal, struct failure *failure)
     return terminal < 0 ? 0 : show_console(terminal, failure);
 }
 
-int machine_enter_idle(struct failure *failure)
-{
-    if (chroot(MACHINE) < 0 || chdir("/") < 0)
-        return fail_errno(failure, "root");
-    return 0;
-}
-
 void machine_leave(void)
 {
     if (machine.upper < 0)

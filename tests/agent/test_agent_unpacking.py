@@ -134,6 +134,41 @@ def test_hostile_tars_leave_nothing(plain: Plain, what: str) -> None:
     assert listing(root) == before
 
 
+def _map(count: int) -> bytes:
+    """Give a file with so many stretches of nothing (GNU's format 1.0)."""
+    table = b"%d\n" % count + b"0\n0\n" * count
+    table += headers.padding(len(table))
+    records = {b"GNU.sparse.major": b"1", b"GNU.sparse.name": b"f", b"GNU.sparse.realsize": b"9"}
+    return headers.encode(b"s", size=len(table), records=records) + table
+
+
+LARGE = {
+    "records": headers.encode(b"f", records={b"user.x": b"x" * (1 << 20)}),
+    "global records": 5
+    * (headers.encode(b"g", kind=b"g", size=1 << 18) + b"262144 k=%b\n" % (b"v" * 262_134)),
+    "a name": headers.encode(b"n", kind=b"L", size=1 << 21) + b"n" * (1 << 21),
+    "a path": entry(b"n/" * 2500 + b"f", b"x"),
+    "a part of a path": entry(b"n" * 256, b"x"),
+    "a link": entry(b"l", kind=headers.SYMLINK, link=b"t" * 5000),
+    "a map": _map(1_000_000),
+    "a size": headers.encode(b"f", records={b"size": b"9" * 19}),
+    "a file": headers.encode(b"f", size=1 << 62) + bytes(1 << 16),
+    "a time": headers.encode(b"f", records={b"mtime": b"9" * 30}),
+    "an owner": headers.encode(b"f", uid=1 << 33),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_what_is_too_large_is_refused(plain: Plain, what: str) -> None:
+    bench, root = plain
+    emptied(root / "data")
+    before = listing(root)
+    with pytest.raises(Failed) as refused:
+        unpack(bench, LARGE[what] + headers.END)
+    assert refused.value.status is Status.INVALID, refused.value
+    assert listing(root) == before
+
+
 def test_cut_off_in_every_block(plain: Plain) -> None:
     bench, root = plain
     target = emptied(root / "data")
@@ -180,6 +215,21 @@ def test_damage_is_refused_or_landed(plain: Plain, data: st.DataObject) -> None:
         unpack(bench, bytes(good))
     except Failed:
         assert listing(root) == before
+
+
+def test_a_deep_tree(plain: Plain) -> None:
+    bench, root = plain
+    target = emptied(root / "data")
+    deep = b"n/" * 400 + b"f"
+    with pytest.raises(Failed):
+        unpack(bench, entry(deep, b"x") + entry(b"../x", b"x"))
+    assert list(target.iterdir()) == []
+    unpack(bench, entry(deep, b"x") + headers.END)
+    _, content = bench.take(Operation.PACK, path("/data/."))
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert tar.getmembers()[-1].name == f"./{deep.decode()}"
+    unpack(bench, entry(b"n", b"x") + headers.END)
+    assert (target / "n").read_text() == "x"
 
 
 def test_what_was_there_is_replaced_whole(plain: Plain) -> None:
