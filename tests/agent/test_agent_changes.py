@@ -16,7 +16,7 @@ from heft.guest.records import Fields, Record
 from heft.model.files import ChangeKind
 from heft.tars.packing import Packer
 from tests.agent.test_agent_files import bounded, members
-from tests.harness.bench import Bench, Failed
+from tests.harness.bench import Bench, Failed, disks
 
 POINTS = frozenset({"/dev", "/proc", "/sys"})
 _NAMES = st.sampled_from(["a", "b", "d", "e"])
@@ -147,10 +147,7 @@ def test_names_that_are_marks(based: Path, bench: Bench) -> None:
 
 def test_what_is_made_to_mount_on_is_no_change(place: Path) -> None:
     with Bench(place) as bench:
-        fields = Fields()
-        for role in ("base", "upper"):
-            disk = Fields().text(Tag.ROLE, role).text(Tag.SELECTOR, f"/place/{role}")
-            fields.record(Tag.DISK, disk.text(Tag.TYPE, "bind"))
+        fields = disks()
         for target in ("/data//deep/er", "/etc"):
             fields.record(Tag.MOUNT, Fields().number(Tag.KIND, 2).text(Tag.TARGET, target))
         file = Fields().text(Tag.TARGET, "/run/x/hosts").text(Tag.CONTENT, "text")

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heft.guest import frames
-from heft.guest.protocol import Operation, Status, Tag
+from heft.guest.protocol import MountKind, Operation, Status, Tag
 from heft.guest.records import Fields
 from heft.tars import headers
 from tests.agent.test_agent_files import bounded, emptied, path
 from tests.harness import trees
-from tests.harness.bench import Bench, Failed
+from tests.harness.bench import Bench, Failed, disks
 from tests.system.test_files import GOOD, HOSTILE, entry
 
 Plain = tuple[Bench, Path]
@@ -279,6 +279,25 @@ def test_where_it_cannot_be_put(plain: Plain) -> None:
         assert refused.value.status is status
     with pytest.raises(Failed, match="mounted volume is marked read-only"):
         unpack(bench, content, "/sys/kernel")
+
+
+def test_a_read_only_root(place: Path) -> None:
+    content = entry(b"f", b"x") + headers.END
+    with Bench(place) as bench:
+        fields = disks().flag(Tag.READ_ONLY_ROOT, True)
+        for target, read_only in (("/t", False), ("/r", True)):
+            mount = Fields().number(Tag.KIND, MountKind.TMPFS).text(Tag.TARGET, target)
+            fields.record(Tag.MOUNT, mount.flag(Tag.READ_ONLY, read_only))
+        bench.ask(Operation.SETUP, fields)
+        start = Fields().text(Tag.ID, "first").texts(Tag.ARGV, ("/bin/busybox", "sleep", "100"))
+        for state in ("idle", "running"):
+            if state == "running":
+                bench.ask(Operation.START, start.flag(Tag.WORKLOAD, True))
+            for where, words in (("/etc", "container rootfs"), ("/r", "mounted volume")):
+                with pytest.raises(Failed, match=f"{words} is marked read-only") as refused:
+                    unpack(bench, content, where)
+                assert refused.value.status is Status.FORBIDDEN
+            unpack(bench, content, "/t")
 
 
 def test_links_lead_into_the_machine_only(plain: Plain, tmp_path: Path) -> None:

@@ -241,10 +241,15 @@ def _checked(record: Record) -> Record:
     return record
 
 
-def set_up(bench: Bench, *, base: bool = True) -> None:
-    """Make it a machine of the directories `/place/base` and `/place/upper`."""
+def disks(*, base: bool = True) -> Fields:
+    """Give SETUP for a machine of the directories `/place/base` and `/place/upper`."""
     fields = Fields()
     for role in ("base", "upper") if base else ("upper",):
         disk = Fields().text(Tag.ROLE, role).text(Tag.SELECTOR, f"/place/{role}")
         fields.record(Tag.DISK, disk.text(Tag.TYPE, "bind"))
-    bench.ask(Operation.SETUP, fields)
+    return fields
+
+
+def set_up(bench: Bench, *, base: bool = True) -> None:
+    """Make it a machine of these."""
+    bench.ask(Operation.SETUP, disks(base=base))
