@@ -16,23 +16,50 @@ NODE_PACKAGES = Path(__file__).with_name("dockerode") / "node_modules/dockerode"
 collect_ignore = [] if NODE_PACKAGES.is_dir() else ["test_dockerode.py"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let client libraries leave sockets to the garbage collector, as docker-py does.
+AT_HEAVY = ("test_run", "test_run_flags", "test_machines", "test_streams", "test_health")
+"""Modules whose tests run at the heavy weight too, but for those that are marked `light`."""
 
-    They are found in whichever test the collector runs in; the daemon is in a process of its own,
-    which these filters do not reach.
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let a test have a daemon for every weight that it is about."""
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if "module_daemon" in metafunc.fixturenames and name in AT_HEAVY:
+        weights = ("light", "heavy")
+        metafunc.parametrize("module_daemon", weights, indirect=True, scope="module")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run one of the clients at heavy: both say the same, and a machine starts in half a second.
+
+    And let client libraries leave sockets to the garbage collector, as docker-py does. They are
+    found in whichever test the collector runs in; the daemon is in a process of its own, which
+    these filters do not reach.
     """
+    left_out = [item for item in items if "heavy" in _ids(item) and _is_not_for_heavy(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     for item in items:
         if "/clients/" in str(item.path):
             for kind in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}"))
 
 
+def _is_not_for_heavy(item: pytest.Item) -> bool:
+    return "heft" in _ids(item) or item.get_closest_marker("light") is not None
+
+
+def _ids(item: pytest.Item) -> set[str]:
+    return set(item.name.partition("[")[2].rstrip("]").split("-"))
+
+
 @pytest.fixture(scope="module")
-def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image."""
+def module_daemon(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """Give a daemon with one image; its machines are of the weight that is asked for."""
     before = leaks.look()
-    daemon = Daemon(tmp_path_factory.mktemp("daemon")).start()
+    weight = ("--default-weight", getattr(request, "param", "light"))
+    daemon = Daemon(tmp_path_factory.mktemp("daemon"), *weight).start()
     path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
     answer = daemon.request("POST", path, busybox_tar())
     assert answer.status == 200, answer.body

@@ -96,12 +96,12 @@ def test_ps(client: Client) -> None:
 
 
 def test_inspect(client: Client) -> None:
-    machine_id = up(client, "box", "-e", "A=b", "-v", "vol:/v", "--memory", "64m", "-p", "8086:80")
+    machine_id = up(client, "box", "-e", "A=b", "-v", "vol:/v", "--memory", "128m", "-p", "8086:80")
     (shown,) = json.loads(client("inspect", "box").stdout)
     assert (shown["Id"], shown["Name"]) == (machine_id, "/box")
     assert shown["State"]["Running"] is True
     assert shown["State"]["Pid"] > 1
-    assert shown["HostConfig"]["Memory"] == 64 << 20
+    assert shown["HostConfig"]["Memory"] == 128 << 20
     assert shown["HostConfig"]["Runtime"] == "light"
     assert "A=b" in shown["Config"]["Env"]
     assert shown["Mounts"][0]["Name"] == "vol"
@@ -245,7 +245,8 @@ def test_info_and_version(client: Client) -> None:
     info = json.loads(client("info", "--format", "{{json .}}").stdout)
     assert info["ContainersRunning"] == 1
     assert "light" in info["Runtimes"]
-    assert info["DefaultRuntime"] == "light"
+    weight = client.daemon.extra[1]
+    assert info["DefaultRuntime"] == weight
     version = json.loads(client("version", "--format", "{{json .}}").stdout)
     assert version["Server"]["Os"] == "linux"
     assert "Heft" in json.dumps(version["Server"])

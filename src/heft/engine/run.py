@@ -19,6 +19,7 @@ from heft.faults import reach
 from heft.model.machine import Machine, Run, State
 from heft.networks.ports import requested_ports
 from heft.undo import Undo
+from heft.weights.base import Informed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -91,11 +92,11 @@ async def _begin(
     reach("start.released")
     run = Run(pid=started.pid, started=time.time_ns(), health=health.initial(machine.config))
     machine = parts.records.change(machine.id, state=State.RUNNING, run=run)
-    _tell_linked(parts, machine)
+    await _tell_linked(parts, machine)
     return machine
 
 
-def _tell_linked(parts: Parts, started: Machine) -> None:
+async def _tell_linked(parts: Parts, started: Machine) -> None:
     """Let the machines that link to one that has started know its address."""
     for machine in parts.records:
         if not machine.host_config.links or not machine.is_up or machine.id == started.id:
@@ -106,6 +107,17 @@ def _tell_linked(parts: Parts, started: Machine) -> None:
             resolvers = parts.networks.resolver(network) if network else ()
             directory = parts.settings.layout.machine(machine.id)
             files.write(machine, directory, resolvers, links.host_lines(found))
+            await _tell_files(parts, machine)
+
+
+async def _tell_files(parts: Parts, machine: Machine) -> None:
+    """Let a machine have its new files. One that cannot is in the log: nobody else waits for it."""
+    weight = parts.weight(machine)
+    if isinstance(weight, Informed):
+        try:
+            await weight.tell_files(machine.id)
+        except HeftError as error:
+            log.warning("container %s: cannot be told of its links: %s", machine.id, error)
 
 
 async def _plug(parts: Parts, machine: Machine, network: str, undo: Undo) -> Machine:

@@ -52,7 +52,8 @@ def _of_security(security: Security) -> dict[str, bool]:
     return {
         "--device of the host": bool(security.devices or security.device_rules),
         "--security-opt seccomp=…": security.seccomp not in ("default", "unconfined", ""),
-        "--security-opt apparmor=… or label=…": bool(security.apparmor or security.selinux),
+        "--security-opt apparmor=…": security.apparmor not in ("", "unconfined"),
+        "--security-opt label=…": any(label != "disable" for label in security.selinux),
     }
 
 

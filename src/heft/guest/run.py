@@ -251,6 +251,10 @@ class GuestRun:
         await self.agent.freeze(frozen=frozen)
         self.is_frozen = frozen
 
+    async def tell_files(self) -> None:
+        """Give it the generated files as they are now."""
+        await self.agent.write_files(setup.files(setup.generated_contents(self.launch)))
+
     async def stats(self) -> GuestStats:
         """Measure what the guest uses, as it sees it."""
         return await self.agent.stats()

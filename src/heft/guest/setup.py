@@ -134,6 +134,11 @@ def setup(launch: Launch, given: Surroundings) -> Fields:
     return fields.flag(Tag.PRIVILEGED, launch.security.privileged)
 
 
+def generated_contents(launch: Launch) -> dict[str, bytes]:
+    """Read the generated files, by target."""
+    return {target: path.read_bytes() for target, path in generated_files(launch).items()}
+
+
 def files(contents: Mapping[str, bytes]) -> Fields:
     """Give FILES: other contents of generated files, by target."""
     fields = Fields()

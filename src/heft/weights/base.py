@@ -404,6 +404,14 @@ class Rotating(Protocol):
 
 
 @runtime_checkable
+class Informed(Protocol):
+    """A weight whose machines do not see the files that Heft writes for them: they are told."""
+
+    async def tell_files(self, machine_id: str) -> None:
+        """Give a machine its generated files as they are now."""
+
+
+@runtime_checkable
 class Filing(Protocol):
     """A weight whose machines' files can be reached, whether they run or not.
 

@@ -245,6 +245,10 @@ class HeavyWeight:
         """Let them go on."""
         await self._watched(machine_id).run.freeze(frozen=False)
 
+    async def tell_files(self, machine_id: str) -> None:
+        """Give a machine its generated files as they are now."""
+        await self._watched(machine_id).run.tell_files()
+
     async def reopen_log(self, machine_id: str) -> None:
         """Go on in a new file at the log's path."""
         await self._watched(machine_id).run.reopen_log()
@@ -347,11 +351,10 @@ class HeavyWeight:
 
 def _surroundings(launch: Launch, shared: Shared) -> Surroundings:
     """Give what the guest is told of its host, with entropy of its own."""
-    files = {target: path.read_bytes() for target, path in setup.generated_files(launch).items()}
     return Surroundings(
         disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
         clock=time.time_ns(),
         entropy=secrets.token_bytes(_ENTROPY),
         shares=shared.shares,
-        files=files,
+        files=setup.generated_contents(launch),
     )
