@@ -102,7 +102,7 @@ def test_inspect(client: Client) -> None:
     assert shown["State"]["Running"] is True
     assert shown["State"]["Pid"] > 1
     assert shown["HostConfig"]["Memory"] == 128 << 20
-    assert shown["HostConfig"]["Runtime"] == "light"
+    assert shown["HostConfig"]["Runtime"] == client.daemon.extra[1]
     assert "A=b" in shown["Config"]["Env"]
     assert shown["Mounts"][0]["Name"] == "vol"
     assert shown["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"] == "8086"
