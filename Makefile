@@ -1,5 +1,5 @@
 # The commands of the README. What they do is in packaging/.
-.PHONY: up down uninstall test lint bench load
+.PHONY: up down uninstall test test-v2host lint bench load
 
 up:
 	@packaging/install.sh
@@ -15,6 +15,9 @@ uninstall:
 test:
 	@packaging/test-environment.sh
 	@.venv/bin/pytest $(ARGS)
+
+test-v2host:
+	@packaging/test-v2host.sh $(ARGS)
 
 lint:
 	@packaging/test-environment.sh

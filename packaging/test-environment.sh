@@ -25,7 +25,9 @@ if [ "$(cat "$environment/fingerprint" 2>/dev/null)" != "$now" ]; then
     echo "$now" >"$environment/fingerprint"
 fi
 
-# Tests run where no package archive can be reached: the kernel of their guests is fetched here.
+# Tests run where no package archive can be reached: the kernel of their guests, and the Debian that
+# one of them boots, are fetched here.
 if [ "$(id -u)" -eq 0 ]; then
-    (cd "$sources" && "$environment/bin/python" -m tests.harness.kit)
+    (cd "$sources" && "$environment/bin/python" -m tests.harness.kit &&
+        "$environment/bin/python" -m tests.harness.whole_system)
 fi

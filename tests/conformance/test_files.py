@@ -9,8 +9,7 @@ import pytest
 
 from heft.errors import InvalidArgument, NotFound
 from heft.model.files import Change, ChangeKind, Landing
-from heft.weights.abilities import Filing
-from heft.weights.base import Launch
+from heft.weights.base import Filing, Launch
 from tests.conformance.conftest import Bench
 
 pytestmark = pytest.mark.parametrize("bench", ["light"], indirect=True)

@@ -8,8 +8,7 @@ import pytest
 
 from heft.errors import NotFound, StartFailed
 from heft.model.machine import Stream
-from heft.weights.abilities import Pausable, Rotating
-from heft.weights.base import Log
+from heft.weights.base import Log, Pausable, Rotating
 from tests.conformance.conftest import Bench, collected, eventually, logged, read_until
 
 
