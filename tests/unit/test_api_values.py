@@ -106,9 +106,9 @@ def test_detach_keys() -> None:
 
 @given(st.lists(st.binary(max_size=6)), st.lists(st.binary(max_size=6)))
 def test_detaching_however_the_bytes_arrive(before: list[bytes], after: list[bytes]) -> None:
-    typed = b"".join(before).replace(b"\x10", b"")
-    pieces = [*before, b"\x10", b"\x11", *after]
-    pieces = [piece.replace(b"\x10", b"") if piece != b"\x10" else piece for piece in pieces]
+    others = [piece.replace(b"\x10", b"") for piece in before]
+    typed = b"".join(others)
+    pieces = [*others, b"\x10", b"\x11", *after]
     keys, passed, detached = DetachKeys(b"\x10\x11"), b"", False
     for piece in pieces:
         data, detached = keys.feed(piece)
