@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -105,6 +106,19 @@ static void open_standard_streams(void)
         close(fd);
 }
 
+/* What heft.service lets light machines have, where they are not held to less. */
+static void raise_limits(void)
+{
+    static const struct {
+        int number;
+        rlim_t most;
+    } limits[] = {
+        { RLIMIT_NOFILE, 1048576 }, { RLIMIT_NPROC, RLIM_INFINITY }, { RLIMIT_CORE, RLIM_INFINITY },
+    };
+    for (size_t at = 0; at < sizeof limits / sizeof *limits; at++)
+        setrlimit(limits[at].number, &(struct rlimit){ limits[at].most, limits[at].most });
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -115,6 +129,7 @@ int main(int argc, char **argv)
     mount_own("sysfs", "/sys");
     mount_own("devtmpfs", "/dev");
     open_standard_streams();
+    raise_limits();
     signal(SIGPIPE, SIG_IGN);
     modules_load("early");
     machine_prepare();

@@ -82,6 +82,11 @@ def test_exit_codes(client, command, code):
     assert run(client, "--rm", BUSYBOX, *command).returncode == code
 
 
+def test_it_may_open_as_many_files_as_at_light_under_systemd(client):
+    done = run(client, "--rm", BUSYBOX, "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -u; ulimit -c")
+    assert done.stdout.split() == ["1048576", "1048576", "unlimited", "unlimited"]
+
+
 def test_streams_are_kept_apart(client):
     done = run(client, "--rm", BUSYBOX, "sh", "-c", "echo out; echo err >&2")
     assert (done.stdout, done.stderr) == ("out\n", "err\n")

@@ -128,9 +128,7 @@ def test_hefts_light_machines_run_in_it(host):
 
 def test_stopping_shuts_it_down(host):
     inside(host, f"printf %s '{UNIT}' >/run/systemd/system/last.service; systemctl start last")
-    begun = time.monotonic()
-    host("stop", MACHINE, timeout=patience(60))
-    assert time.monotonic() - begun < patience(10), "it was killed"
+    host("stop", "-t", "60", MACHINE, timeout=patience(120))
     state = host.daemon.request("GET", f"/containers/{MACHINE}/json").json["State"]
     assert (state["ExitCode"], state["OOMKilled"], state["Error"]) == (0, False, "")
     assert "Reached target shutdown.target" in host("logs", "--tail", "40", MACHINE).stdout
