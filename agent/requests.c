@@ -56,7 +56,7 @@ static void set_up(struct request request, struct bytes record)
 static void set_clock(struct request request, struct bytes record)
 {
     struct failure failure = { .status = FAILED };
-    answer_done(request, machine_set_clock(record_number(record, CLOCK), &failure), &failure);
+    answer_done(request, machine_correct_clock(record_number(record, CLOCK), &failure), &failure);
 }
 
 static void freeze(struct request request, struct bytes record)

@@ -9,17 +9,22 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cgroup.h"
 #include "device.h"
+#include "loop.h"
 #include "machine.h"
 #include "modules.h"
 #include "network.h"
 
 enum { SHARE = 1, TMPFS = 2 };
+
+/* Nanoseconds. */
+static const int64_t SLEWED = 20000000;
 
 /* What must differ between guests of one template */
 
@@ -49,6 +54,17 @@ int machine_set_clock(uint64_t time, struct failure *failure)
     struct timespec moment = { .tv_sec = (time_t)(time / 1000000000),
                                .tv_nsec = (long)(time % 1000000000) };
     if (time != 0 && clock_settime(CLOCK_REALTIME, &moment) < 0)
+        return fail_errno(failure, "clock");
+    return 0;
+}
+
+int machine_correct_clock(uint64_t time, struct failure *failure)
+{
+    int64_t wrong = (int64_t)(time - now(CLOCK_REALTIME));
+    if (wrong > SLEWED || wrong < -SLEWED)
+        return machine_set_clock(time, failure);
+    struct timeval delta = { .tv_usec = wrong / 1000 };
+    if (adjtime(&delta, NULL) < 0)
         return fail_errno(failure, "clock");
     return 0;
 }

@@ -9,7 +9,8 @@ import pytest
 
 from heft.errors import InvalidArgument, NotFound
 from heft.model.files import Change, ChangeKind, Landing
-from heft.weights.base import Filing, Launch
+from heft.weights.abilities import Filing
+from heft.weights.base import Launch
 from tests.conformance.conftest import Bench
 
 pytestmark = pytest.mark.parametrize("bench", ["light"], indirect=True)

@@ -8,7 +8,8 @@ import pytest
 
 from heft.errors import NotFound, StartFailed
 from heft.model.machine import Stream
-from heft.weights.base import Log, Pausable, Rotating
+from heft.weights.abilities import Pausable, Rotating
+from heft.weights.base import Log
 from tests.conformance.conftest import Bench, collected, eventually, logged, read_until
 
 

@@ -42,10 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 """By package: what of heft its modules may import."""
 
 THROUGH = {
-    ("engine", "weights"): {"heft.weights.base", "heft.weights.registry"},
+    ("engine", "weights"): {"heft.weights.abilities", "heft.weights.base", "heft.weights.registry"},
     ("engine", "guest"): {"heft.guest.kits"},
-    ("guest", "weights"): {"heft.weights.base"},
-    ("api", "weights"): {"heft.weights.base"},
+    ("guest", "weights"): {"heft.weights.abilities", "heft.weights.base"},
+    ("api", "weights"): {"heft.weights.abilities", "heft.weights.base"},
     ("cli", "doctor"): {"heft.doctor"},
 }
 """Where a package may see of another these modules only."""

@@ -12,7 +12,7 @@ from heft.errors import Conflict, InvalidArgument, NotSupported
 from heft.images import committing
 from heft.model.files import Landing
 from heft.model.machine import State
-from heft.weights.base import Filing
+from heft.weights.abilities import Filing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -24,7 +24,8 @@ from heft.errors import (
 from heft.faults import reach
 from heft.model.machine import Machine, State
 from heft.model.request import WaitCondition
-from heft.weights.base import Exit, Pausable
+from heft.weights.abilities import Pausable
+from heft.weights.base import Exit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,7 +15,8 @@ import msgspec
 from heft.engine import health, own_users, removal, restart, run, updates
 from heft.errors import HeftError
 from heft.model.machine import Machine, Run, State
-from heft.weights.base import Exit, Pausable, Started
+from heft.weights.abilities import Pausable
+from heft.weights.base import Exit, Started
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heft.engine import log_config
 from heft.errors import HeftError
-from heft.weights.base import Rotating
+from heft.weights.abilities import Rotating
 
 if TYPE_CHECKING:
     from pathlib import Path

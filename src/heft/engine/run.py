@@ -19,7 +19,7 @@ from heft.faults import reach
 from heft.model.machine import Machine, Run, State
 from heft.networks.ports import requested_ports
 from heft.undo import Undo
-from heft.weights.base import Informed
+from heft.weights.abilities import Informed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

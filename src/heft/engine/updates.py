@@ -15,7 +15,7 @@ from heft.engine import validation
 from heft.errors import Conflict, HeftError, NotSupported
 from heft.faults import reach
 from heft.model.request import Update
-from heft.weights.base import Adjustable
+from heft.weights.abilities import Adjustable
 
 if TYPE_CHECKING:
     from heft.engine.parts import Parts

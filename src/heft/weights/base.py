@@ -18,15 +18,12 @@ times, and leaves nothing of the run behind; the machine's upper is not its to t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from heft.model.config import DeviceMapping, ThrottleDevice, Ulimit, WeightDevice
-    from heft.model.files import Change, FileStatus, Landing
     from heft.model.ids import IdMap
     from heft.model.machine import MountPoint, Stream
     from heft.model.network import Endpoint, Plug
@@ -371,81 +368,3 @@ class Weight(Protocol):
 
     async def sweep(self, known: frozenset[str]) -> None:
         """Remove what was left by runs of machines not in `known` (ids)."""
-
-
-@runtime_checkable
-class Pausable(Protocol):
-    """A weight whose machines can be stopped in their tracks."""
-
-    async def pause(self, machine_id: str) -> None:
-        """Stop every process of it from being scheduled."""
-
-    async def resume(self, machine_id: str) -> None:
-        """Let them go on."""
-
-
-@runtime_checkable
-class Adjustable(Protocol):
-    """A weight whose machines take other limits while they run."""
-
-    async def adjust(self, launch: Launch) -> None:
-        """Hold the machine to `launch.resources` from now on; harmless when repeated.
-
-        Raises `HeftError` where the host refuses a limit; others may hold already then.
-        """
-
-
-@runtime_checkable
-class Rotating(Protocol):
-    """A weight whose monitor writes the log, and must be told when its file was renamed."""
-
-    async def reopen_log(self, machine_id: str) -> None:
-        """Go on in a new file at the log's path."""
-
-
-@runtime_checkable
-class Informed(Protocol):
-    """A weight whose machines do not see the files that Heft writes for them: they are told."""
-
-    async def tell_files(self, machine_id: str) -> None:
-        """Give a machine its generated files as they are now."""
-
-
-@runtime_checkable
-class Filing(Protocol):
-    """A weight whose machines' files can be reached, whether they run or not.
-
-    While a machine runs, paths are as its workload sees them, with volumes and what else is
-    mounted; else the upper over the layers, with volumes, and changes go to the upper. Paths are
-    absolute; links in them lead nowhere but into the machine. Tars are POSIX (pax), with owners as
-    numbers, links, devices, extended attributes and holes. What gives a stream raises its errors
-    where it is entered, those that come later from the stream; leaving it early ends the work.
-
-    `NotFound` is for the path too; `InvalidArgument` where a directory was needed, or for a tar.
-    """
-
-    async def file_status(self, launch: Launch, path: str) -> FileStatus:
-        """Say what is at a path; a link at its end is not followed."""
-
-    def pack(
-        self, launch: Launch, path: str
-    ) -> AbstractAsyncContextManager[tuple[FileStatus, AsyncIterator[bytes]]]:
-        """Give what is at a path as a tar, whose names begin with the path's last part."""
-
-    async def unpack(
-        self, launch: Launch, path: str, tar: AsyncIterator[bytes], landing: Landing
-    ) -> None:
-        """Put a tar, compressed or not, into a directory.
-
-        If that fails, nothing that is new is left of it. Raises `Forbidden` where the machine
-        itself could not write, `NoSpace`.
-        """
-
-    async def changes(self, launch: Launch) -> tuple[Change, ...]:
-        """Give what the machine has changed of its image, parents before what is in them."""
-
-    def pack_layer(self, launch: Launch) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Give the same as the tar of a layer over the machine's (OCI image-spec, layer.md)."""
-
-    def pack_root(self, launch: Launch) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Give its whole root, without what is mounted in it; names have no leading slash."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
 from heft.guest import disks, kits, setup, shares
+from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
@@ -98,6 +99,7 @@ class HeavyWeight:
         self._facts: HostFacts | None = None
         self._layout: Layout | None = None
         self._templates: Templates | None = None
+        self._clocks: Clocks | None = None
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here."""
@@ -282,6 +284,8 @@ class HeavyWeight:
 
     async def close(self) -> None:
         """Give up watching, as the daemon ends; the machines run on."""
+        if self._clocks is not None:
+            await self._clocks.close()
         for watched in self._runs.values():
             await self._let_go(watched)
             if watched.pidfd >= 0:
@@ -301,6 +305,10 @@ class HeavyWeight:
             await watched.group.end()
         oom = watched.group.oom_kills() > 0 or ending.for_want_of_memory(how)
         watched.run.monitor_ended(how or watched.why, oom_killed=oom)
+
+    def _talking(self) -> tuple[GuestRun, ...]:
+        """Give the runs whose guests are there."""
+        return tuple(each.run for each in self._runs.values() if not each.run.has_ended)
 
     async def _let_go(self, watched: _Watched) -> None:
         if watched.watching is not None:
@@ -339,6 +347,8 @@ class HeavyWeight:
         return self._facts
 
     async def _groups(self) -> Layout:
+        if self._clocks is None:
+            self._clocks = Clocks(self._talking)
         if self._layout is None:
             self._layout = await asyncio.to_thread(lambda: cgroups.ensure(cgroups.detect()))
         return self._layout

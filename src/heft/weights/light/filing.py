@@ -1,4 +1,4 @@
-"""A light machine's files: `heft.weights.base.Filing`.
+"""A light machine's files: `heft.weights.abilities.Filing`.
 
 All work is done by a process of its own (`heft.files.child`), that the daemon pipes bytes through.
 Where the machine runs it gets the root of its first process, in which everything is mounted as the
