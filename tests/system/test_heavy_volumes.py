@@ -408,6 +408,24 @@ def test_a_server_that_stands_still_holds_up_its_machine_alone(client, daemon, p
     assert client("wait", "box").stdout == "137\n"
 
 
+def test_a_qemu_that_waits_for_its_server_with_all_its_threads_lives(client, daemon, place):
+    """It has up to 64 for that, and would end where it could not have them."""
+    for number in range(100):
+        (place / str(number)).write_text("x")
+    options = ("-d", "--name", "box", "--runtime", "heavy", "-v", f"{place}:/x")
+    client("run", *options, BUSYBOX, "sleep", "600")
+    (server,) = servers(daemon, "box")
+    machine = daemon.request("GET", "/containers/box/json").json["Id"]
+    threads = process_of(user_of(machine)) / "task"
+    os.kill(server, signal.SIGSTOP)
+    client("exec", "-d", "box", "sh", "-c", "for i in $(seq 0 99); do cat /x/$i & done; wait")
+    try:
+        eventually(lambda: len(list(threads.iterdir())) > 64)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert client("exec", "box", "echo", "here").stdout == "here\n"
+
+
 def test_a_server_ends_with_its_qemu_and_stays_for_another_daemon(client, daemon, place):
     options = ("-d", "--name", "box", "--runtime", "heavy", "-v", f"{place}:/x")
     client("run", *options, BUSYBOX, "sleep", "600")

@@ -19,8 +19,10 @@ LEAST_MEMORY = 128 * _MIB
 MOST_CPUS = 64
 OVERHEAD = 192 * _MIB
 """What QEMU itself may use besides the guest's memory: translated code, queues, its libraries."""
-THREADS = 64
-"""Threads of QEMU besides the guest's processors: disks have some while they are busy."""
+THREADS = 128
+"""Threads besides those of the guest's processors: QEMU has up to 64 that wait for disks and shared
+files (util/thread-pool.c), and ends where it cannot have them; the rest are its own few, those of
+the jail, and two for each server of shares."""
 _NANO = 1_000_000_000
 _PERIOD = 100_000
 
