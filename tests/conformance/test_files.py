@@ -13,9 +13,6 @@ from heft.weights.abilities import Filing
 from heft.weights.base import Launch
 from tests.conformance.conftest import Bench
 
-pytestmark = pytest.mark.parametrize("bench", ["light"], indirect=True)
-"""The weights that are `Filing`."""
-
 
 @pytest.fixture(params=["running", "ended"])
 async def launch(bench: Bench, request: pytest.FixtureRequest) -> Launch:

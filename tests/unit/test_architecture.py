@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": GROUND | {"host", "model", "store", "tars", "images"},
     "networks": GROUND | {"host", "model", "store", "networks"},
     "volumes": GROUND | {"host", "model", "store", "volumes"},
-    "guest": GROUND | {"host", "model", "guest", "weights"},
+    "guest": GROUND | {"host", "images", "model", "guest", "weights"},
     "weights": GROUND | {"host", "model", "files", "guest", "weights"},
     "engine": GROUND
     | {"host", "model", "store", "images", "networks", "volumes", "guest", "weights", "engine"},
@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 THROUGH = {
     ("engine", "weights"): {"heft.weights.abilities", "heft.weights.base", "heft.weights.registry"},
     ("engine", "guest"): {"heft.guest.kits"},
+    ("guest", "images"): {"heft.images.compression", "heft.images.decompression"},
     ("guest", "weights"): {"heft.weights.abilities", "heft.weights.base"},
     ("api", "weights"): {"heft.weights.abilities", "heft.weights.base"},
     ("cli", "doctor"): {"heft.doctor"},

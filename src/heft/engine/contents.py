@@ -37,9 +37,7 @@ class Contents:
 
     async def status(self, reference: str, path: str) -> FileStatus:
         """Say what is at a path. Raises `NotFound`, `InvalidArgument`."""
-        machine = self._machines.get(reference)
-        async with self._volumes_of(machine):
-            weight, launch = self._reach(machine)
+        async with self._reached(reference) as (weight, launch):
             return await weight.file_status(launch, _checked(path))
 
     @contextlib.asynccontextmanager
@@ -47,12 +45,12 @@ class Contents:
         self, reference: str, path: str
     ) -> AsyncIterator[tuple[FileStatus, AsyncIterator[bytes]]]:
         """Give what is at a path, and as a tar. Raises `NotFound`, `InvalidArgument`."""
-        machine = self._machines.get(reference)
-        async with self._volumes_of(machine):
-            weight, launch = self._reach(machine)
-            async with weight.pack(launch, _checked(path)) as packed:
-                self._parts.tell(machine, "archive-path")
-                yield packed
+        async with (
+            self._reached(reference) as (weight, launch),
+            weight.pack(launch, _checked(path)) as packed,
+        ):
+            self._parts.tell(self._machines.get(reference), "archive-path")
+            yield packed
 
     async def unpack(
         self,
@@ -69,30 +67,25 @@ class Contents:
         other way round. `as_user`: everything is the machine's user's. Raises `Forbidden` where
         the machine could not write either, `NotFound`, `InvalidArgument`, `NoSpace`.
         """
-        life = self._machines.life(reference)
-        landing = Landing(same_kind=same_kind, owner=life.machine.config.user if as_user else "")
-        async with contextlib.AsyncExitStack() as stack:
-            machine = life.machine
-            if not machine.is_up:
-                # Its upper is mounted meanwhile: a start must not mount it again.
-                machine = await stack.enter_async_context(life.held())
-            await stack.enter_async_context(self._volumes_of(machine))
-            weight, launch = self._reach(machine)
+        machine = self._machines.get(reference)
+        landing = Landing(same_kind=same_kind, owner=machine.config.user if as_user else "")
+        async with self._reached(reference, writing=True) as (weight, launch):
             await weight.unpack(launch, _checked(path), tar, landing)
         self._parts.tell(machine, "extract-to-dir")
 
     async def changes(self, reference: str) -> tuple[Change, ...]:
         """Give what a machine has changed of its image."""
-        weight, launch = self._reach(self._machines.get(reference))
-        return await weight.changes(launch)
+        async with self._reached(reference) as (weight, launch):
+            return await weight.changes(launch)
 
     @contextlib.asynccontextmanager
     async def export(self, reference: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give its root as a tar, without volumes and what else is mounted in it."""
-        machine = self._machines.get(reference)
-        weight, launch = self._reach(machine)
-        async with weight.pack_root(launch) as blocks:
-            self._parts.tell(machine, "export")
+        async with (
+            self._reached(reference) as (weight, launch),
+            weight.pack_root(launch) as blocks,
+        ):
+            self._parts.tell(self._machines.get(reference), "export")
             yield blocks
 
     async def commit(
@@ -129,13 +122,21 @@ class Contents:
         return image
 
     @contextlib.asynccontextmanager
-    async def _volumes_of(self, machine: Machine) -> AsyncIterator[None]:
-        """See to it that a machine's volumes are there, also while it does not run."""
-        if machine.is_up:
-            yield
-            return
-        async with self._parts.volumes.held(machine.volumes):
-            yield
+    async def _reached(
+        self, reference: str, *, writing: bool = False
+    ) -> AsyncIterator[tuple[Filing, Launch]]:
+        """Give a machine's weight, and see to its volumes while it does not run.
+
+        Nobody starts it meanwhile where its upper is mounted to write, or is a guest's own disk.
+        """
+        life = self._machines.life(reference)
+        machine = life.machine
+        async with contextlib.AsyncExitStack() as stack:
+            if not machine.is_up and (writing or self._parts.weight(machine).own_kernel):
+                machine = await stack.enter_async_context(life.held())
+            if not machine.is_up:
+                await stack.enter_async_context(self._parts.volumes.held(machine.volumes))
+            yield self._reach(machine)
 
     def _reach(self, machine: Machine) -> tuple[Filing, Launch]:
         if machine.state in _GOING:

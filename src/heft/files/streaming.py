@@ -17,6 +17,7 @@ from heft.errors import Forbidden, HostError, NotFound
 from heft.host.descriptors import readable
 from heft.host.processes import own_program, reap, spawn
 from heft.images import piping, verdict
+from heft.model.files import missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,11 +29,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
 _KINDS = {**verdict.KINDS, "missing": NotFound, "forbidden": Forbidden}
-
-
-def missing(path: str, name: str) -> NotFound:
-    """Give the error for a path that is not there."""
-    return NotFound(f"Could not find the file {path} in container {name}")
 
 
 class Work:

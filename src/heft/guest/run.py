@@ -108,6 +108,12 @@ class GuestRun:
                 step.cancel()
             await asyncio.gather(*steps, return_exceptions=True)
 
+    async def serve(self, given: Surroundings, seconds: float = ANSWER_SECONDS) -> None:
+        """Make the guest the machine without its workload: for work on its files."""
+        await asyncio.gather(
+            self.link.open(seconds), self.agent.set_up(setup.setup(self.launch, given))
+        )
+
     async def go(self) -> Started:
         """Let the workload run. Raises `StartFailed`."""
         self._recorder.note_released()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from heft.errors import NotFound
+
 
 class FileStatus(NamedTuple):
     """What is at a path of a machine; a symbolic link is not followed."""
@@ -45,3 +47,8 @@ class Landing(NamedTuple):
     """Refuse to put anything but a directory in a directory's place, and the other way round."""
     owner: str = ""
     """`user[:group]` in the machine that all is given to; empty: as the tar has it."""
+
+
+def missing(path: str, name: str) -> NotFound:
+    """Give the error for a path that a machine has not."""
+    return NotFound(f"Could not find the file {path} in container {name}")

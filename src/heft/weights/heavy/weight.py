@@ -8,6 +8,8 @@ in a jail, outlives the daemon, and stays when the guest is over until it was se
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import os
 import secrets
@@ -33,10 +35,12 @@ from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
 from heft.weights.heavy import ending, facts, hypervisor, qemu, shaping
 from heft.weights.heavy.control import control
+from heft.weights.heavy.filing import Reach
 from heft.weights.heavy.hypervisor import RunDirectory
 from heft.weights.heavy.templates import Templates
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from heft.guest.execution import GuestExecution
@@ -82,8 +86,8 @@ class _Watched:
     watching: asyncio.Task[None] | None = None
 
 
-class HeavyWeight:
-    """`heft.weights.base.Weight`, `Pausable`, `Rotating`."""
+class HeavyWeight(Reach):
+    """`heft.weights.base.Weight`, `Pausable`, `Rotating`; by `Reach`, `Filing`."""
 
     name = "heavy"
     plug = Plug.TAP
@@ -120,6 +124,28 @@ class HeavyWeight:
 
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
+        async with self._guest(launch) as (watched, started, shared):
+            await self._begin(watched.run.begin, watched.run, started, shared)
+            reach("heavy.held")
+            watched.watching = asyncio.create_task(self._watch(watched))
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, launch: Launch) -> AsyncIterator[GuestRun]:
+        """Give a guest with the machine's disk and volumes, and nothing that runs in it."""
+        still = dataclasses.replace(launch, endpoint=None)
+        async with self._guest(still) as (watched, started, shared):
+            try:
+                await self._begin(watched.run.serve, watched.run, started, shared)
+                yield watched.run
+                await watched.run.agent.sync()
+            finally:
+                await self.discard(still)
+
+    @contextlib.asynccontextmanager
+    async def _guest(
+        self, launch: Launch
+    ) -> AsyncIterator[tuple[_Watched, hypervisor.Started, Shared]]:
+        """Start a machine's QEMU, in its group and with what serves its volumes."""
         if launch.id in self._runs:
             raise Conflict(f"container {launch.id} is already running")
         refuse(launch)
@@ -144,27 +170,35 @@ class HeavyWeight:
                     self._runs[launch.id] = watched = _Watched(run, started.pidfd, group, shape)
                     RunDirectory(launch.run).write(started.monitor)
                     reach("heavy.recorded")
-                    await self._begin(run, started, shared)
-                    reach("heavy.held")
-                    watched.watching = asyncio.create_task(self._watch(watched))
+                    yield watched, started, shared
                 finally:
                     started.close()
             undo.commit()
 
-    async def _begin(self, run: GuestRun, started: hypervisor.Started, shared: Shared) -> None:
+    async def _begin(
+        self,
+        begin: Callable[[Surroundings], Awaitable[None]],
+        run: GuestRun,
+        started: hypervisor.Started,
+        shared: Shared,
+    ) -> None:
         """Let QEMU take its state, and the guest become the machine."""
         own = RunDirectory(run.launch.run).own
         try:
             async with control(own, qemu.CONTROL) as told:
                 if started.state >= 0:
                     await told.load(started.state)
-                await run.begin(await asyncio.to_thread(_surroundings, run.launch, shared))
+                await begin(await asyncio.to_thread(_surroundings, run.launch, shared))
         except HostError as error:
             if said := started.complaint():
                 error.add_note(f"QEMU said: {said}")
             if said := shared.complaint():
                 error.add_note(f"what serves its volumes said: {said}")
             raise
+
+    def _running(self, machine_id: str) -> GuestRun | None:
+        watched = self._runs.get(machine_id)
+        return None if watched is None or watched.run.has_ended else watched.run
 
     async def start(self, machine_id: str) -> Started:
         """Let the prepared workload run."""

@@ -17,9 +17,9 @@ import msgspec
 from heft.errors import InvalidArgument, NotFound
 from heft.files.looking import look
 from heft.files.plan import Mount, Plan, Tree
-from heft.files.streaming import Work, missing
+from heft.files.streaming import Work
 from heft.files.tasks import Task
-from heft.model.files import Change, ChangeKind, FileStatus
+from heft.model.files import Change, ChangeKind, FileStatus, missing
 from heft.model.machine import MountKind
 from heft.weights.light import roots
 
