@@ -40,9 +40,7 @@ void machine_leave(void);
  * the root. `terminal` is the number of its terminal in /dev/pts; -1: none. */
 int machine_enter(int terminal, struct failure *failure);
 
-/* What is made to mount on, with the directories that it is in, is no change of the machine's while
- * it is empty. */
-void machine_remember_point(const char *path);
+/* Whether it is made to mount on: no change of the machine's while it is empty. */
 bool machine_is_point(const char *path);
 
 #endif

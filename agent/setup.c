@@ -139,7 +139,6 @@ static int join_root(struct bytes record, struct failure *failure)
 /* Give a descriptor of what is at a path, made if it is not there. */
 static int make_point(const char *path, bool directory, struct failure *failure)
 {
-    machine_remember_point(path);
     if (directory) {
         int found = make_directories(machine.root, path);
         return found < 0 ? fail_errno(failure, "%s", path) : found;

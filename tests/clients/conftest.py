@@ -16,7 +16,14 @@ NODE_PACKAGES = Path(__file__).with_name("dockerode") / "node_modules/dockerode"
 collect_ignore = [] if NODE_PACKAGES.is_dir() else ["test_dockerode.py"]
 
 
-AT_HEAVY = ("test_run", "test_run_flags", "test_machines", "test_streams", "test_health")
+AT_HEAVY = (
+    "test_run",
+    "test_run_flags",
+    "test_machines",
+    "test_files",
+    "test_streams",
+    "test_health",
+)
 """Modules whose tests run at the heavy weight too, but for those that are marked `light`."""
 
 

@@ -6,12 +6,13 @@ import asyncio
 import shlex
 from typing import TYPE_CHECKING
 
-from heft.engine import creation, log_config, logs, names, removal
+from heft.engine import creation, log_config, logs, names, process_table, removal
 from heft.engine.life import Life
 from heft.errors import Conflict, HeftError, InvalidArgument
 from heft.host import space
 from heft.host.processes import run
 from heft.model.machine import Machine, State
+from heft.weights.abilities import Listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -169,7 +170,10 @@ class Machines:
     ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         """Give its processes as ps(1) shows them: the titles, and a row each."""
         machine = self._running(reference)
-        wanted = {str(pid) for pid in await self._parts.weight(machine).processes(machine.id)}
+        weight = self._parts.weight(machine)
+        if isinstance(weight, Listing):
+            return process_table.table(await weight.list_processes(machine.id), arguments)
+        wanted = {str(pid) for pid in await weight.processes(machine.id)}
         try:
             listing = await run("ps", *shlex.split(arguments or "-ef"))
         except ValueError as error:

@@ -123,8 +123,7 @@ def setup(launch: Launch, given: Surroundings) -> Fields:
     for point in launch.mounts:
         if point.target not in own:
             fields.record(Tag.MOUNT, _mount(point, given))
-        else:
-            content = given.files[point.target]
+        elif (content := given.files.get(point.target)) is not None:
             fields.record(Tag.FILE, _file(point.target, content, read_only=point.read_only))
     fields.number(Tag.SHM_SIZE, 0 if launch.namespaces.ipc == "none" else launch.shm_size)
     sysctls = _SYSCTLS | launch.sysctls
@@ -135,8 +134,9 @@ def setup(launch: Launch, given: Surroundings) -> Fields:
 
 
 def generated_contents(launch: Launch) -> dict[str, bytes]:
-    """Read the generated files, by target."""
-    return {target: path.read_bytes() for target, path in generated_files(launch).items()}
+    """Read the generated files, by target: a machine that never ran has none yet."""
+    own = generated_files(launch)
+    return {target: path.read_bytes() for target, path in own.items() if path.exists()}
 
 
 def files(contents: Mapping[str, bytes]) -> Fields:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from heft.model.files import Change, FileStatus, Landing
+    from heft.model.process import GuestProcess
     from heft.weights.base import Launch
 
 
@@ -52,6 +53,14 @@ class Informed(Protocol):
 
     async def tell_files(self, machine_id: str) -> None:
         """Give a machine its generated files as they are now."""
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A weight whose machines' processes are not the host's."""
+
+    async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
+        """Give what runs in a machine."""
 
 
 @runtime_checkable

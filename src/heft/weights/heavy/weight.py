@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
-from heft.guest import disks, kits, setup, shares
+from heft.guest import disks, kits, listing, setup, shares
 from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
 from heft.guest.refusals import refuse
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from heft.guest.kits import Kit, Kits
     from heft.guest.shares import Shared
     from heft.host.processes import ProcessId
+    from heft.model.process import GuestProcess
     from heft.weights.base import ExecRequest, Launch, Session
     from heft.weights.heavy.facts import HostFacts
     from heft.weights.heavy.qemu import Shape
@@ -272,6 +273,10 @@ class HeavyWeight(Reach):
         """Give the host's process ids: those of its QEMU."""
         watched = self._watched(machine_id)
         return () if watched.run.has_ended else watched.group.processes()
+
+    async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
+        """Give what runs in a machine."""
+        return listing.read(await self._watched(machine_id).run.agent.processes())
 
     async def pause(self, machine_id: str) -> None:
         """Stop every process of it; its kernel goes on, so that its files can be reached."""
