@@ -19,6 +19,9 @@ _NAME = "{name}"
 _EXACT = "="
 """What stands behind a name begins with a slash or is empty; this marks paths without a name."""
 
+_OWN = ("heft", "v1")
+"""What Heft's own paths begin with: the kind of thing comes behind it."""
+
 
 class Routes:
     """A table of routes."""
@@ -43,10 +46,12 @@ class Routes:
         """Give the handler of a path, and what stands there for `{name}`; None if there is none."""
         if (handler := self._table.get((method, path, _EXACT))) is not None:
             return handler, ""
-        head, _, rest = path[1:].partition("/")
+        parts = path[1:].split("/")
+        depth = len(_OWN) + 1 if tuple(parts[: len(_OWN)]) == _OWN else 1
+        head, parts = "/".join(parts[:depth]), parts[depth:]
+        rest = "/".join(parts)
         if not rest:
             return None
-        parts = rest.split("/")
         for words in range(min(2, len(parts) - 1), 0, -1):
             after = "/" + "/".join(parts[-words:])
             if (handler := self._table.get((method, head, after))) is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 GROUPS = {
     "image": "Manage images",
+    "kit": "Manage the kernels of machines that have their own",
     "machine": "Manage machines",
     "network": "Look at networks",
     "system": "Look after the host's Heft",
@@ -73,6 +74,10 @@ COMMANDS = {
         "Display detailed information on one or more images",
     ),
     "image prune": ("images_change:PRUNE", "Remove unused images"),
+    "kit inspect": ("kits:INSPECT", "Display detailed information on one or more kits"),
+    "kit ls": ("kits:LIST", "List kits"),
+    "kit pull": ("kits:PULL", "Make a kit of the distribution's packages, or bring it up to date"),
+    "kit rm": ("kits:RM", "Remove one or more kits"),
     "machine inspect": (
         "inspect:INSPECT_MACHINE",
         "Display detailed information on one or more machines",

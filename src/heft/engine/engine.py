@@ -12,6 +12,7 @@ from heft.engine.contents import Contents
 from heft.engine.creation import weight_named
 from heft.engine.events import Events
 from heft.engine.execs import Execs
+from heft.engine.guest_kits import GuestKits
 from heft.engine.machines import Machines
 from heft.engine.parts import Parts
 from heft.engine.records import Records
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 class Engine:
     """One daemon's whole state. Make it with `open`, end it with `close`."""
 
-    def __init__(self, settings: Settings, parts: Parts, database: Database) -> None:
+    def __init__(self, settings: Settings, parts: Parts, database: Database, kits: Kits) -> None:
         self.settings = settings
         self.images = parts.images
         self.networks = parts.networks
@@ -48,6 +49,7 @@ class Engine:
         self.execs = Execs(parts)
         self.machines = Machines(parts, self.execs)
         self.contents = Contents(parts, self.machines)
+        self.kits = GuestKits(parts, kits)
         self.weights = parts.weights
         self._parts = parts
         self._database = database
@@ -85,7 +87,7 @@ class Engine:
             forwarding=Forwarding(layout, records),
             capabilities=capabilities.bounding_set(),
         )
-        engine = cls(settings, parts, database)
+        engine = cls(settings, parts, database, kits)
         await engine._start()
         return engine
 

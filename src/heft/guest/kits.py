@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 import lzma
+import re
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ DEFAULT = "debian"
 PACKAGES = {"debian": "linux-image-amd64", "debian-cloud": "linux-image-cloud-amd64"}
 """The kits that are made of packages, by name."""
 ARCHITECTURE = "amd64"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _XZ = b"\xfd7zXZ\0"
 _ELF = b"\x7fELF"
 _BUILTIN = "modules.builtin"
@@ -104,6 +106,8 @@ class Kits:
 
     def get(self, name: str) -> Kit | None:
         """Give a kit that is there and looks whole; blocks, for longer where a file was touched."""
+        if not _NAME.fullmatch(name):
+            return None
         directory = self._root / name
         try:
             record = msgspec.json.decode((directory / "kit.json").read_bytes(), type=KitRecord)
@@ -149,7 +153,7 @@ class Kits:
     async def remove(self, name: str) -> None:
         """Remove a kit. Raises `NotFound`."""
         async with self._making:
-            if not (self._root / name).is_dir():
+            if not _NAME.fullmatch(name) or not (self._root / name).is_dir():
                 raise NotFound(f"no such kit: {name}", hint="heft kit ls")
             await asyncio.to_thread(self._throw, self._root / name)
 

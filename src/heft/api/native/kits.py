@@ -1,0 +1,78 @@
+"""Guest kits: what machines with a kernel of their own start with (`heft.guest.kits`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from heft.api.decode import Body
+from heft.api.docker.progress import Reporter
+from heft.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from heft.api.call import Call
+    from heft.api.routes import Routes
+    from heft.engine.guest_kits import KitInUse
+
+
+class KitBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The kit to make."""
+
+    name: str = ""
+
+
+_KIT = Body(KitBody)
+
+
+def add_routes(routes: Routes) -> None:
+    """Take the paths of kits."""
+    routes.add("GET", "/heft/v1/kits", list_all)
+    routes.add("POST", "/heft/v1/kits", pull)
+    routes.add("GET", "/heft/v1/kits/{name}", inspect)
+    routes.add("DELETE", "/heft/v1/kits/{name}", remove)
+
+
+async def list_all(call: Call) -> web.StreamResponse:
+    """List the kits that are there."""
+    return call.json([_view(each) for each in await call.engine.kits.list()])
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    """Tell of one."""
+    return call.json(_view(await call.engine.kits.get(call.name)))
+
+
+async def pull(call: Call) -> web.StreamResponse:
+    """Make a kit of the distribution's packages; the answer is lines of progress."""
+    body = await call.body(_KIT)
+    if not body.name:
+        raise InvalidArgument("the name of a kit is needed")
+    reporter = Reporter(call)
+    making = call.engine.kits.pull(body.name, lambda what: reporter(body.name, what, 0, 0))
+    return await reporter.run(making, lambda kit: [{"status": f"{kit.name} {kit.record.version}"}])
+
+
+async def remove(call: Call) -> web.StreamResponse:
+    """Remove one that no machine runs with."""
+    await call.work.finish(call.engine.kits.remove(call.name))
+    return call.nothing()
+
+
+def _view(found: KitInUse) -> dict[str, Any]:
+    record = found.kit.record
+    return {
+        "name": found.kit.name,
+        "package": record.package,
+        "version": record.version,
+        "kernel": record.release,
+        "size": record.kernel.size + record.initramfs.size + record.modules.size,
+        "machines": list(found.machines),
+        "files": {
+            "kernel": str(found.kit.kernel),
+            "initramfs": str(found.kit.initramfs),
+            "modules": str(found.kit.modules),
+        },
+    }

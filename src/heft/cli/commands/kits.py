@@ -1,0 +1,94 @@
+"""`heft kit ls`, `pull`, `inspect`, `rm`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from heft.cli.client import path
+from heft.cli.command import Command, each
+from heft.cli.flags import switch, word
+from heft.cli.human import size as human
+from heft.cli.progress import follow, on_stderr
+from heft.cli.tables import FORMAT_HELP, Listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from heft.cli.command import Invocation
+
+HEADERS = {
+    "Name": "KIT",
+    "Package": "PACKAGE",
+    "Version": "VERSION",
+    "Kernel": "KERNEL",
+    "Size": "SIZE",
+    "Machines": "MACHINES",
+}
+DEFAULT = "debian"
+
+
+def list_all(call: Invocation) -> int:
+    """List the kits."""
+    kits = call.client.get("/heft/v1/kits")
+    form = call.flags.text("format")
+    if call.flags.on("quiet") and not form:
+        for kit in kits:
+            print(kit["name"])
+        return 0
+    shown = ("Name", "Version", "Kernel", "Size", "Machines")
+    Listing(HEADERS, shown).show([_row(kit) for kit in kits], form)
+    return 0
+
+
+def _row(kit: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Name": kit["name"],
+        "Package": kit["package"],
+        "Version": kit["version"],
+        "Kernel": kit["kernel"],
+        "Size": human(kit["size"]),
+        "Machines": str(len(kit["machines"])),
+    }
+
+
+def pull(call: Invocation) -> int:
+    """Make a kit of packages; print what it is."""
+    name = call.arguments[0] if call.arguments else DEFAULT
+    progress = on_stderr(quiet=call.flags.on("quiet"))
+    answer = call.client.open("POST", "/heft/v1/kits", body={"name": name})
+    said = follow(answer.lines(), progress, sys.stderr.write)
+    print(name if call.flags.on("quiet") or not said else said[-1])
+    return 0
+
+
+def inspect(call: Invocation) -> int:
+    """Show all that is known of kits."""
+    found = []
+
+    def one(name: str) -> None:
+        found.append(call.client.get(path("heft", "v1", "kits", name)))
+
+    status = each(call.arguments, one, tell=lambda _: None)
+    print(json.dumps(found, indent=4))
+    return status
+
+
+def remove(call: Invocation) -> int:
+    """Remove kits."""
+    return each(call.arguments, lambda name: call.client.delete(path("heft", "v1", "kits", name)))
+
+
+LIST = Command(
+    list_all,
+    flags=(word("format", FORMAT_HELP), switch("quiet", "Only display names", "q")),
+)
+PULL = Command(
+    pull,
+    takes="[KIT]",
+    flags=(switch("quiet", "Suppress the progress", "q"),),
+    most=1,
+)
+INSPECT = Command(inspect, takes="KIT [KIT...]", least=1, most=None)
+RM = Command(remove, takes="KIT [KIT...]", least=1, most=None)

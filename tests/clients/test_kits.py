@@ -1,0 +1,61 @@
+"""Guest kits: `heft kit`, over Heft's own paths."""
+
+import json
+
+import pytest
+
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Client:
+    return Client("heft", daemon)
+
+
+def test_what_is_there(client: Client) -> None:
+    titles, row = client("kit", "ls").stdout.splitlines()
+    assert titles.split() == ["KIT", "VERSION", "KERNEL", "SIZE", "MACHINES"]
+    assert row.startswith("debian ")
+    assert client("kit", "ls", "-q").stdout == "debian\n"
+    assert client("kit", "ls", "--format", "{{.Package}}").stdout.startswith("linux-image-")
+    (shown,) = json.loads(client("kit", "inspect", "debian").stdout)
+    assert shown["machines"] == []
+    assert shown["size"] > 10 << 20
+
+
+def test_one_that_is_there_is_not_made_again(client: Client) -> None:
+    before = (client.daemon.data / "kits/debian/vmlinux").stat()
+    assert client("kit", "pull", "-q").stdout == "debian\n"
+    assert client("kit", "pull", "debian").stdout.startswith("debian 6.")
+    assert (client.daemon.data / "kits/debian/vmlinux").stat() == before
+
+
+@pytest.mark.parametrize("name", ["nothing", "..", "../kits", ".hidden", "UPPER"])
+def test_what_is_no_kit(client: Client, name: str) -> None:
+    for verb in ("inspect", "rm", "pull"):
+        done = client("kit", verb, name, check=False)
+        assert done.returncode == 1
+        assert "no such kit" in done.stderr
+    assert client("kit", "ls", "-q").stdout == "debian\n"
+
+
+def test_one_that_a_machine_runs_with_stays(client: Client) -> None:
+    client("run", "-d", "--weight", "heavy", "--name", "box", BUSYBOX, "sleep", "1000")
+    machine = client("inspect", "-f", "{{.Id}}", "box").stdout.strip()
+    (shown,) = json.loads(client("kit", "inspect", "debian").stdout)
+    assert shown["machines"] == [machine]
+    done = client("kit", "rm", "debian", check=False)
+    assert done.returncode == 1
+    assert f"kit debian is in use by running machines - [{machine}]" in done.stderr
+    client("rm", "-f", "box")
+
+
+def test_removal(client: Client) -> None:
+    assert client("kit", "rm", "debian").stdout == "debian\n"
+    assert client("kit", "ls", "-q").stdout == ""
+    assert not (client.daemon.data / "kits/debian").exists()
+    done = client("run", "--rm", "--weight", "heavy", BUSYBOX, "true", check=False)
+    assert done.returncode == 125
+    assert "the package archives of this host have no linux-image-amd64" in done.stderr
