@@ -65,8 +65,9 @@ def test_a_panic_starts_it_again_where_that_is_wanted(docker):
 
 
 def test_who_is_killed_for_want_of_memory_is_said_to_be(docker):
-    state = run(docker, "hog", "exec tail /dev/zero", "-m", "128m")
+    state = run(docker, "hog", "exec tail /dev/zero", "-m", "512m")
     assert (state["ExitCode"], state["OOMKilled"]) == (128 + signal.SIGKILL, True)
+    assert state["Error"] == "", "it is the guest that has no memory left, not its QEMU"
 
 
 def test_a_child_that_is_killed_for_want_of_memory_leaves_its_mark(docker):

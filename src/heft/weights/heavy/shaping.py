@@ -52,9 +52,13 @@ def quota(resources: Resources) -> int:
 
 
 def limits(resources: Resources, of: Shape) -> Limits:
-    """Give what the group of its QEMU is held to."""
+    """Give what the group of its QEMU is held to.
+
+    Twice the memory: what a guest reads before it writes is filled in its template first, which is
+    every such machine's, and counted against the one that came there first.
+    """
     return Limits(
-        memory=of.memory + OVERHEAD,
+        memory=2 * of.memory + OVERHEAD,
         pids=of.cpus + THREADS,
         cpu_quota=quota(resources),
         cpu_period=resources.cpu_period or _PERIOD,
