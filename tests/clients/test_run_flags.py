@@ -349,8 +349,10 @@ def test_cgroup_parent(client: Client) -> None:
     groups = Path(f"/proc/{found['State']['Pid']}/cgroup").read_text()
     assert f"{parent}/{found['Id']}" in groups
     client("rm", "-f", "box")
-    for directory in Path("/sys/fs/cgroup").glob(f"*/{parent}"):
-        directory.rmdir()
+    hierarchies = Path("/sys/fs/cgroup")
+    for hierarchy in (hierarchies, *hierarchies.iterdir()):
+        if (directory := hierarchy / parent.lstrip("/")).is_dir():
+            directory.rmdir()
     refused(client, "invalid cgroup parent", "--cgroup-parent", "../../up")
 
 

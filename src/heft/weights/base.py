@@ -196,8 +196,7 @@ class Launch:
     """Which users of the host its users are; None: the same. What is kept of it (upper, volumes,
     generated files) has the ids that it sees."""
     init_system: bool = False
-    """Whether the process boots a whole system; a weight with kernels of their own gives it all
-    that such a one has."""
+    """Whether it boots a whole system, and is given all of that (weights with `own_kernel`)."""
 
 
 @dataclass(frozen=True, slots=True)
