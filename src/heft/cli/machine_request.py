@@ -154,8 +154,8 @@ def _config(flags: Given, image: str, command: list[str]) -> dict[str, Any]:
 
 
 def _labels(flags: Given) -> dict[str, str]:
-    """Give the labels; `--systemd` is one, so that other clients have it too."""
-    asked = {"heft.systemd": flags.text("systemd")} if "systemd" in flags else {}
+    """Give the labels; `--boot` and `--systemd` are some, so that other clients have them too."""
+    asked = {f"heft.{flag}": flags.text(flag) for flag in ("boot", "systemd") if flag in flags}
     return labels(flags.list("label-file"), flags.list("label")) | asked
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.engine import (
+    boots,
     files,
     health,
     init_systems,
@@ -96,7 +97,9 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     config = msgspec.structs.replace(config, hostname=_hostname(parts, config, host, machine_id))
     if not (config.entrypoint or config.cmd):
         raise InvalidArgument("no command specified")
-    config = init_systems.settle(config, own_kernel=parts.weights[weight].own_kernel)
+    own_kernel = parts.weights[weight].own_kernel
+    config = init_systems.settle(config, own_kernel=own_kernel)
+    boots.check(config, host, own_kernel=own_kernel)
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)

@@ -197,6 +197,8 @@ class Launch:
     generated files) has the ids that it sees."""
     init_system: bool = False
     """Whether it boots a whole system, and is given all of that (weights with `own_kernel`)."""
+    cold_boot: bool = False
+    """Whether its kernel is booted at each start, and no template used."""
 
 
 @dataclass(frozen=True, slots=True)

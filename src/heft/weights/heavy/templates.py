@@ -70,6 +70,8 @@ class Template:
     shape: Shape
     memory: int
     state: Path
+    seal: Seal
+    """Of its state, which is read at each start."""
 
 
 class Templates:
@@ -80,6 +82,8 @@ class Templates:
         self._version = version
         self._tsc_khz = tsc_khz
         self._open: dict[str, Template] = {}
+        self._damaged: list[Template] = []
+        """Their memory may be what a machine is just starting from."""
         self._making = asyncio.Lock()
 
     def start(self) -> None:
@@ -91,9 +95,10 @@ class Templates:
 
     def close(self) -> None:
         """Let go of the memory of templates; machines keep theirs."""
-        for template in self._open.values():
+        for template in (*self._open.values(), *self._damaged):
             os.close(template.memory)
         self._open.clear()
+        self._damaged.clear()
 
     def key(self, kit: Kit, shape: Shape) -> str:
         """Name a template after all that it depends on."""
@@ -105,27 +110,32 @@ class Templates:
     async def ensure(self, kit: Kit, shape: Shape, report: Callable[[str], None]) -> Template:
         """Give a template, made if it is missing or damaged. Raises `HostError`, `NoSpace`."""
         key = self.key(kit, shape)
-        if key in self._open:
-            return self._open[key]
+        if (template := await self._whole(key)) is not None:
+            return template
         async with self._making:
-            if key not in self._open:
-                directory = self._root / key
-                memory = await asyncio.to_thread(_load, directory)
-                if memory is None:
-                    report(f"Starting a guest to be the template of machines like it ({shape})")
-                    await self._make(kit, shape, directory)
-                    memory = await asyncio.to_thread(_load, directory)
-                if memory is None:
-                    raise HostError(f"template {key} was damaged as soon as it was made")
-                self._open[key] = Template(shape, memory, directory / "state")
-        return self._open[key]
+            if (template := await self._whole(key)) is not None:
+                return template
+            directory = self._root / key
+            template = await asyncio.to_thread(_load, directory, shape)
+            if template is None:
+                report(f"Starting a guest to be the template of machines like it ({shape})")
+                await self._make(kit, shape, directory)
+                template = await asyncio.to_thread(_load, directory, shape)
+            if template is None:
+                raise HostError(f"template {key} was damaged as soon as it was made")
+            self._open[key] = template
+        return template
 
-    def forget(self, kit: Kit, shape: Shape) -> None:
-        """Drop a template from which a machine did not start; the next one is made anew."""
-        key = self.key(kit, shape)
-        if (template := self._open.pop(key, None)) is not None:
-            os.close(template.memory)
-        shutil.rmtree(self._root / key, ignore_errors=True)
+    async def _whole(self, key: str) -> Template | None:
+        """Give a template in use. Its memory is a copy that nobody writes; its state is a file."""
+        template = self._open.get(key)
+        if template is None or not await asyncio.to_thread(
+            _is_damaged, template.state, template.seal
+        ):
+            return template
+        if self._open.get(key) is template:
+            self._damaged.append(self._open.pop(key))
+        return self._open.get(key)
 
     async def _make(self, kit: Kit, shape: Shape, directory: Path) -> None:
         new = self._root / f".{directory.name}"
@@ -206,19 +216,29 @@ def _finish(new: Path, directory: Path) -> None:
     new.rename(directory)
 
 
-def _load(directory: Path) -> int | None:
-    """Give the memory of a template as a sealed memory file; None if it is missing or damaged."""
+def _load(directory: Path, shape: Shape) -> Template | None:
+    """Give a template, its memory as a sealed memory file; None if it is missing or damaged."""
     try:
         content = (directory / "template.json").read_bytes()
         record = msgspec.json.decode(content, type=TemplateRecord)
     except (OSError, msgspec.MsgspecError):
         return None
     for name, seal in (("memory", record.memory), ("state", record.state)):
-        if damage := seals.read(directory / name, seal):
-            log.warning("template %s is damaged and made again: %s", directory / name, damage)
+        if _is_damaged(directory / name, seal, everything=True):
             return None
     with translated(f"load {directory}"):
-        return _copied(directory / "memory")
+        memory = _copied(directory / "memory")
+    return Template(shape, memory, directory / "state", record.state)
+
+
+def _is_damaged(path: Path, seal: Seal, *, everything: bool = False) -> bool:
+    """Say in the log what is wrong with a file; all of it is read if it was touched."""
+    damage = seals.look(path, seal)
+    if everything or damage == seals.TOUCHED:
+        damage = seals.read(path, seal)
+    if damage:
+        log.warning("template %s is damaged and made again: %s", path, damage)
+    return bool(damage)
 
 
 def _copied(path: Path) -> int:

@@ -153,7 +153,7 @@ class HeavyWeight(Reach):
         found = await self._probed()
         shape = shaping.shape(launch.resources, "tcg")
         kit = await self._kits.ensure(kits.DEFAULT, _log.info)
-        template = await self._template(kit, shape)
+        template = None if launch.cold_boot else await self._template(kit, shape)
         if launch.run.exists():
             await self.discard(launch)
         group = self._group(launch)

@@ -1,0 +1,82 @@
+"""How heavy machines come up: of a template, whole or damaged, and by booting a kernel."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from heft.guest.kits import DEFAULT, Kits
+from heft.weights.heavy import facts
+from heft.weights.heavy.qemu import Shape
+from heft.weights.heavy.templates import Templates
+from tests.harness import agent, kit
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+
+SHAPE = Shape(128 << 20, 1, "tcg")
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    """Turn the bits of a byte in its data, behind what the quick check reads."""
+    with path.open("r+b") as file:
+        place = os.lseek(file.fileno(), 8192, os.SEEK_DATA) + 17
+        was = os.pread(file.fileno(), 1, place)
+        os.pwrite(file.fileno(), bytes((was[0] ^ 0xFF,)), place)
+
+
+async def test_damaged_templates_are_named_and_made_again(tmp_path, caplog, clean_host):
+    programs = agent.built()
+    ready = await Kits(kit.KITS, programs / "heft-agent").ensure(DEFAULT, print)
+    host = await facts.look(programs)
+    said: list[str] = []
+
+    async def ensured(templates: Templates) -> int:
+        said.clear()
+        caplog.clear()
+        await templates.ensure(ready, SHAPE, said.append)
+        return len(said)
+
+    templates = Templates(tmp_path, host.version, host.tsc_khz)
+    templates.start()
+    directory = tmp_path / templates.key(ready, SHAPE)
+    try:
+        assert await ensured(templates) == 1
+        assert await ensured(templates) == 0
+        flip(directory / "state")
+        assert await ensured(templates) == 1, "its state is read at each start"
+        assert f"{directory / 'state'} is damaged" in caplog.text
+    finally:
+        templates.close()
+    for harm in (cut, flip):
+        harm(directory / "memory")
+        again = Templates(tmp_path, host.version, host.tsc_khz)
+        try:
+            assert await ensured(again) == 1
+            assert f"{directory / 'memory'} is damaged" in caplog.text
+            assert await ensured(again) == 0
+        finally:
+            again.close()
+
+
+@pytest.mark.parametrize(
+    "asked", [("heft", "--boot", "cold"), ("docker", "--annotation", "heft.boot=cold")]
+)
+def test_a_cold_boot_needs_no_template(tmp_path, clean_host, asked):
+    name, *words = asked
+    daemon = Daemon(tmp_path).start()
+    try:
+        path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
+        assert daemon.request("POST", path, busybox_tar()).status == 200
+        ran = Client(name, daemon)(
+            *("run", "--rm", "--runtime", "heavy", *words, BUSYBOX, "cat", "/proc/uptime"),
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert not list(tmp_path.rglob("template.json"))
+    finally:
+        daemon.clean_up()
