@@ -35,7 +35,9 @@ class Jail:
     readable: tuple[tuple[Path, str], ...] = ()
     """Files of the host that it can read, and where it sees them."""
     devices: tuple[str, ...] = ()
-    """Device nodes of the host that it can open."""
+    """Device nodes of the host that it sees."""
+    groups: tuple[int, ...] = ()
+    """Further groups that it is in, which may open them."""
     tied: bool = False
     """Whether it ends with who started it; else it goes on, as machines do."""
 
@@ -58,7 +60,8 @@ def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
         *_SYSTEM,
         *(("--die-with-parent",) if jail.tied else ()),
         *("--bind", str(jail.directory), "/run", *seen, "--chdir", "/run", "--new-session", "--"),
-        *("setpriv", "--reuid", str(jail.uid), "--regid", str(jail.gid), "--clear-groups"),
+        *("setpriv", "--reuid", str(jail.uid), "--regid", str(jail.gid)),
+        *(("--groups", ",".join(map(str, jail.groups))) if jail.groups else ("--clear-groups",)),
         *("--inh-caps", "-all", "--bounding-set", "-all", "--no-new-privs", "--"),
         *program,
     )

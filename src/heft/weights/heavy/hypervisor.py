@@ -18,7 +18,7 @@ from heft.guest import jail, setup
 from heft.guest.jail import Jail
 from heft.host import processes
 from heft.host.processes import ProcessId
-from heft.weights.heavy import qemu
+from heft.weights.heavy import accelerators, qemu
 from heft.weights.heavy.qemu import Card, Disks
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ def start(
             directory=run.own,
             readable=() if template else ((kit.kernel, "/kernel"), (kit.initramfs, "/initramfs")),
             devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
+            groups=accelerators.groups(shape.accelerator),
         )
         errors = os.memfd_create("errors")
         groups = " ".join(map(str, group.directories()))

@@ -30,7 +30,7 @@ from heft.guest import jail
 from heft.guest.jail import Jail
 from heft.host import processes, seals
 from heft.host.seals import Seal
-from heft.weights.heavy import qemu
+from heft.weights.heavy import accelerators, qemu
 from heft.weights.heavy.control import control
 
 if TYPE_CHECKING:
@@ -107,8 +107,14 @@ class Templates:
         parts = (kit.fingerprint, parameters, str(shape), self._version, clock)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
-    async def ensure(self, kit: Kit, shape: Shape, report: Callable[[str], None]) -> Template:
-        """Give a template, made if it is missing or damaged. Raises `HostError`, `NoSpace`."""
+    async def ensure(
+        self,
+        kit: Kit,
+        shape: Shape,
+        report: Callable[[str], None],
+        seconds: float = 0,
+    ) -> Template:
+        """Give a template, made in `seconds` if need be. Raises `HostError`, `NoSpace`."""
         key = self.key(kit, shape)
         if (template := await self._whole(key)) is not None:
             return template
@@ -119,7 +125,7 @@ class Templates:
             template = await asyncio.to_thread(_load, directory, shape)
             if template is None:
                 report(f"Starting a guest to be the template of machines like it ({shape})")
-                await self._make(kit, shape, directory)
+                await self._make(kit, shape, directory, seconds or BOOT_SECONDS)
                 template = await asyncio.to_thread(_load, directory, shape)
             if template is None:
                 raise HostError(f"template {key} was damaged as soon as it was made")
@@ -137,19 +143,19 @@ class Templates:
             self._damaged.append(self._open.pop(key))
         return self._open.get(key)
 
-    async def _make(self, kit: Kit, shape: Shape, directory: Path) -> None:
+    async def _make(self, kit: Kit, shape: Shape, directory: Path, seconds: float) -> None:
         new = self._root / f".{directory.name}"
         try:
             with translated(f"make {new}"):
                 await asyncio.to_thread(_begin, new, shape)
-            await self._boot(kit, shape, new)
+            await self._boot(kit, shape, new, seconds)
             reach("template.saved")
             with translated(f"keep {directory}"):
                 await asyncio.to_thread(_finish, new, directory)
         finally:
             await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
 
-    async def _boot(self, kit: Kit, shape: Shape, new: Path) -> None:
+    async def _boot(self, kit: Kit, shape: Shape, new: Path, seconds: float) -> None:
         """Start a guest, wait until it is ready, and save it."""
         command = qemu.template(shape, "/kernel", "/initramfs", "/run/memory", self._tsc_khz)
         place = Jail(
@@ -158,6 +164,7 @@ class Templates:
             directory=new / "vm",
             readable=((kit.kernel, "/kernel"), (kit.initramfs, "/initramfs")),
             devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
+            groups=accelerators.groups(shape.accelerator),
             tied=True,
         )
         state = os.open(new / "state", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -166,7 +173,7 @@ class Templates:
             process = processes.spawn(jail.command(place, tuple(command)), stderr=errors)
             try:
                 async with control(new / "vm", qemu.CONTROL) as told:
-                    await _ready(told)
+                    await _ready(told, seconds)
                     await told.save(state)
                     await told.quit()
             finally:
@@ -180,17 +187,17 @@ class Templates:
             os.close(errors)
 
 
-async def _ready(told: Control) -> None:
+async def _ready(told: Control, seconds: float) -> None:
     """Wait until the guest says on its console that it is ready."""
     seen = ""
     try:
-        async with asyncio.timeout(BOOT_SECONDS):
+        async with asyncio.timeout(seconds):
             while READY not in seen:
                 await asyncio.sleep(_PAUSE)
                 seen = (seen + await told.console())[-_MOST_CONSOLE:]
     except TimeoutError:
         last = " / ".join(seen.strip().splitlines()[-3:])
-        raise HostError(f"the guest was not ready in {BOOT_SECONDS:g} s: {last}") from None
+        raise HostError(f"the guest was not ready in {seconds:g} s: {last}") from None
 
 
 def _begin(new: Path, shape: Shape) -> None:

@@ -34,6 +34,7 @@ from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
 from heft.weights.heavy import ending, facts, hypervisor, qemu, shaping
+from heft.weights.heavy.accelerators import Accelerators
 from heft.weights.heavy.control import control
 from heft.weights.heavy.filing import Reach
 from heft.weights.heavy.hypervisor import RunDirectory
@@ -104,6 +105,7 @@ class HeavyWeight(Reach):
         self._facts: HostFacts | None = None
         self._layout: Layout | None = None
         self._templates: Templates | None = None
+        self._accelerators: Accelerators | None = None
         self._clocks: Clocks | None = None
 
     async def probe(self) -> Availability:
@@ -112,7 +114,14 @@ class HeavyWeight(Reach):
             found = await self._probed()
         except HeftError as error:
             return Availability(ok=False, why=error.message, hint=error.hint)
-        return Availability(ok=True, detail=f"{found.version}, software translation (tcg)")
+        assert self._accelerators is not None
+        chosen = await asyncio.to_thread(self._accelerators.known)
+        on = (
+            f"{chosen.accelerator} ({chosen.why})"
+            if chosen
+            else "KVM is tried by the first machine"
+        )
+        return Availability(ok=True, detail=f"{found.version}, {on}")
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's disk."""
@@ -151,8 +160,11 @@ class HeavyWeight(Reach):
             raise Conflict(f"container {launch.id} is already running")
         refuse(launch)
         found = await self._probed()
-        shape = shaping.shape(launch.resources, "tcg")
         kit = await self._kits.ensure(kits.DEFAULT, _log.info)
+        assert self._templates is not None
+        assert self._accelerators is not None
+        chosen = await self._accelerators.choose(kit, self._templates)
+        shape = shaping.shape(launch.resources, chosen.accelerator)
         template = None if launch.cold_boot else await self._template(kit, shape)
         if launch.run.exists():
             await self.discard(launch)
@@ -382,6 +394,8 @@ class HeavyWeight(Reach):
             await self._groups()
             self._templates = Templates(self._settings.templates, found.version, found.tsc_khz)
             await asyncio.to_thread(self._templates.start)
+            record = self._settings.templates / "kvm.json"
+            self._accelerators = Accelerators(record, found.version)
             self._facts = found
         return self._facts
 

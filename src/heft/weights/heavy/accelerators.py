@@ -1,0 +1,133 @@
+"""Whether guests run on KVM: only where one has booted on it, with this kernel and this QEMU.
+
+/dev/kvm can be there, open, and run a few instructions, and still boot no kernel. So the first
+machine of all makes a template of a guest on KVM, within a bound; how that went is kept for as
+long as the host's kernel and processor, QEMU and the kit stay what they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.errors import HostError
+from heft.failures import translated
+from heft.weights.heavy.qemu import Shape
+
+if TYPE_CHECKING:
+    from heft.guest.kits import Kit
+    from heft.weights.heavy.templates import Templates
+
+_log = logging.getLogger(__name__)
+
+KVM, TCG = "kvm", "tcg"
+DEVICE = Path("/dev/kvm")
+PROOF_SECONDS = 15.0
+"""How long a guest on KVM may take to be ready; translated ones take some 3 s."""
+_PROOF = Shape(128 << 20, 1, KVM)
+_CPUS = Path("/proc/cpuinfo")
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What guests run on, and why."""
+
+    accelerator: str
+    why: str
+    key: str = ""
+    """Of what it was tried with; empty: it was not tried."""
+
+
+class Accelerators:
+    """Chooses, and keeps what was tried in a file."""
+
+    def __init__(self, record: Path, version: str) -> None:
+        self._record = record
+        self._version = version
+        self._chosen: Choice | None = None
+        self._choosing = asyncio.Lock()
+
+    def known(self) -> Choice | None:
+        """Say what guests run on as far as it is known without booting one; it blocks."""
+        if reason := unusable(DEVICE):
+            return Choice(TCG, reason)
+        return self._chosen or self._read()
+
+    async def choose(self, kit: Kit, templates: Templates) -> Choice:
+        """Say what guests of a kit run on; a guest is booted to find out, once."""
+        if reason := unusable(DEVICE):
+            return Choice(TCG, reason)
+        async with self._choosing:
+            key = self._key(kit)
+            if self._chosen is None or self._chosen.key != key:
+                kept = await asyncio.to_thread(self._read)
+                if kept is None or kept.key != key:
+                    kept = await self._try(kit, templates, key)
+                    await asyncio.to_thread(self._write, kept)
+                self._chosen = kept
+            return self._chosen
+
+    async def _try(self, kit: Kit, templates: Templates, key: str) -> Choice:
+        try:
+            await templates.ensure(kit, _PROOF, _log.info, seconds=PROOF_SECONDS)
+        except HostError as error:
+            _log.warning("machines are translated (tcg): a guest did not boot on KVM: %s", error)
+            return Choice(TCG, f"a guest did not boot on KVM: {error}", key)
+        return Choice(KVM, "a guest has booted on KVM", key)
+
+    def _key(self, kit: Kit) -> str:
+        parts = (kit.fingerprint, self._version, os.uname().release, _processor())
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _read(self) -> Choice | None:
+        try:
+            return msgspec.json.decode(self._record.read_bytes(), type=Choice)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _write(self, choice: Choice) -> None:
+        new = self._record.with_name(f".{self._record.name}")
+        try:
+            new.write_bytes(msgspec.json.encode(choice))
+            new.replace(self._record)
+        except OSError as error:
+            _log.warning("%s cannot be kept, and is tried again: %s", self._record, error)
+
+
+def group_of(device: Path) -> int:
+    """Give the group that may open the device; 0: there is none but root's."""
+    found = device.stat()
+    return found.st_gid if found.st_mode & 0o060 == 0o060 else 0
+
+
+def unusable(device: Path) -> str:
+    """Say why a QEMU, which is nobody's process, cannot use the device; nothing if it can."""
+    try:
+        mode = device.stat().st_mode
+    except OSError as error:
+        return f"{device}: {(error.strerror or str(error)).lower()}"
+    if not stat.S_ISCHR(mode):
+        return f"{device} is no device"
+    if mode & 0o006 != 0o006 and not group_of(device):
+        return f"{device} is root's alone: chgrp kvm and chmod 660 let QEMU open it"
+    return ""
+
+
+def groups(accelerator: str) -> tuple[int, ...]:
+    """Give the groups that a QEMU has to be in to open what it needs. Raises `HostError`."""
+    if accelerator != KVM:
+        return ()
+    with translated(f"look at {DEVICE}"):
+        group = group_of(DEVICE)
+    return (group,) if group else ()
+
+
+def _processor() -> str:
+    lines = _CPUS.read_text(encoding="ascii", errors="replace").splitlines()
+    return next((line for line in lines if line.startswith("model name")), "")
