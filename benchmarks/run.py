@@ -20,6 +20,7 @@ from benchmarks import (
     crowd,
     execs,
     facts,
+    heavy,
     imports,
     listing,
     many,
@@ -51,6 +52,7 @@ GROUPS: dict[str, Callable[[Bench], Outcome]] = {
     "imports": imports.measure,
     "copies": copies.measure,
     "output": output.measure,
+    "heavy": heavy.measure,
     "shares": shares.measure,
 }
 """In the order of the page."""

@@ -1,0 +1,85 @@
+"""Heavy machines: how fast they start and answer, and what memory an idle one takes."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks.bench import DOCKERD, HEFT, Bench
+from benchmarks.engines import IMAGE, Command, plain
+from benchmarks.measure import Case, Sample, command, interleaved
+from benchmarks.rows import Outcome, Row, ms, ratio
+from benchmarks.shares import give_kit, heavy_run
+
+NAME = "bench-heavy"
+TOGETHER = 20
+SETTLE_SECONDS = 3.0
+MIB = 1 << 20
+
+
+def measure(bench: Bench) -> Outcome:
+    """Measure starts in turns with dockerd's, then machines that run."""
+    give_kit(bench)
+    words = ("run", "--rm", "--runtime", "heavy", IMAGE, "true")
+    docker, heft = bench.docker, bench.heft
+    cases = {
+        f"{HEFT}, heavy": ((*bench.through, *words), plain()),
+        f"{DOCKERD}, container": (docker.run("--rm", IMAGE, "true"), docker.environment),
+        "heft, heavy": (heft.run("--weight", "heavy", "--rm", IMAGE, "true"), heft.environment),
+    }
+    found = interleaved({name: Case(command(*case)) for name, case in cases.items()}, bench.rounds)
+    cold = interleaved(
+        {"cold": Case(command(heavy_run(bench, "--boot", "cold"), heft.environment))}, bench.few(5)
+    )["cold"]
+    heft.say(idle(bench, NAME))
+    execs = interleaved(
+        {"exec": Case(command(heft.command("exec", NAME, "true"), heft.environment))}, bench.rounds
+    )["exec"]
+    time.sleep(SETTLE_SECONDS)
+    pss = memory(int(heft.say(heft.command("inspect", "-f", "{{.State.Pid}}", NAME))))
+    heft.do("rm", "--force", NAME)
+    rows = (
+        ratio(
+            "`docker run --rm --runtime heavy IMAGE true` with Heft ÷ `docker run --rm IMAGE true`"
+            " with dockerd",
+            1.3,
+            found[f"{HEFT}, heavy"],
+            found[f"{DOCKERD}, container"],
+        ),
+        Row("`heft run --boot cold` of the same, whole", 3000, "ms", cold.median, ms(cold)),
+        Row("`heft exec MACHINE true` in a heavy machine", 60, "ms", execs.median, ms(execs)),
+        Row("memory of an idle heavy machine of 256 MiB (PSS)", 60, "MiB", pss / MIB, ""),
+        together(bench),
+    )
+    return Outcome(rows, found)
+
+
+def idle(bench: Bench, name: str) -> Command:
+    """Give the command line that starts a machine which only waits."""
+    words = ("--weight", "heavy", "--network", "none", IMAGE, "sleep", "1000000")
+    return bench.heft.run("--detach", "--name", name, *words)
+
+
+def together(bench: Bench) -> Row:
+    """Start many at once, and wait until all have answered."""
+    heft, names = bench.heft, [f"{NAME}-{number}" for number in range(TOGETHER)]
+    begin = time.monotonic()
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        list(pool.map(lambda name: heft.say(idle(bench, name)), names))
+        list(pool.map(lambda name: heft.do("exec", name, "true"), names))
+    took = Sample(((time.monotonic() - begin) * 1000,))
+    heft.do("rm", "--force", *names)
+    return Row(
+        f"{TOGETHER} heavy machines started together, until all have answered",
+        12_000,
+        "ms",
+        took.median,
+        ms(took),
+    )
+
+
+def memory(pid: int) -> int:
+    """Give the bytes of memory of a process and all below it, each shared page by its part."""
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+    return own + sum(memory(int(child)) for child in below)
