@@ -255,13 +255,23 @@ def test_init_reaps(client: Client) -> None:
     assert "init" in sh(client, "cat /proc/1/cmdline", "--init")
 
 
+def until_ready(client: Client, name: str) -> None:
+    """Return when a machine has said so: a signal that comes before its trap is ignored."""
+    deadline = time.monotonic() + 20
+    while "ready" not in client("logs", name).stdout:
+        assert time.monotonic() < deadline
+
+
 def test_stop_signal_and_timeout(client: Client) -> None:
-    script = "trap 'exit 7' USR1; while true; do sleep 0.1; done"
+    script = "trap 'exit 7' USR1; echo ready; while true; do sleep 0.1; done"
     client("run", "-d", "--name", "box", "--stop-signal", "USR1", BUSYBOX, "sh", "-c", script)
+    until_ready(client, "box")
     client("stop", "box")
     assert client("wait", "box").stdout == "7\n"
     flags = ("--name", "deaf", "--stop-timeout", "1")
-    client("run", "-d", *flags, BUSYBOX, "sh", "-c", "trap '' TERM; sleep 1000 & wait")
+    script = "trap '' TERM; echo ready; sleep 1000 & wait"
+    client("run", "-d", *flags, BUSYBOX, "sh", "-c", script)
+    until_ready(client, "deaf")
     client("stop", "deaf")
     assert client("wait", "deaf").stdout == "137\n"
 

@@ -105,7 +105,10 @@ class Contents:
         `Conflict`, `NoSpace`.
         """
         life = self._machines.life(reference)
-        async with life.held(still=pause) as machine:
+        async with contextlib.AsyncExitStack() as stack:
+            machine = await stack.enter_async_context(life.held(still=pause))
+            if not machine.is_up:
+                await stack.enter_async_context(self._parts.volumes.held(machine.volumes))
             weight, launch = self._reach(machine)
             asked = committing.asked(
                 machine.image,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import struct
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from heft.errors import HostError, InvalidArgument, NotFound
 from heft.guest.protocol import Operation, ProtocolError, Tag
 from heft.guest.records import Fields, Record
 from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
-from heft.images.decompression import decompress
+from heft.images.decompression import Decompressor
 from heft.model.files import Change, ChangeKind, FileStatus, missing
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from heft.guest.transfers import Transfers
     from heft.model.files import Landing
 
-MOST_CHANGES = 64 << 20
-"""Bytes of a list of changes: half a million of them."""
+MOST_CHANGES = 500_000
+"""What one machine may tell of: a file each."""
 _LONGEST_CHANGE = 16 << 10
 _FIELD = struct.Struct("<HHI")
 _SIGN = 1 << 63
@@ -67,14 +66,13 @@ class GuestFiles:
     async def changes(self) -> tuple[Change, ...]:
         """Give what the machine has changed of its image."""
         found: list[Change] = []
-        size, text = 0, bytearray()
+        text = bytearray()
         async with self.given(Operation.CHANGES) as blocks:
             async for block in blocks:
-                size += len(block)
                 text += block
-                if size > MOST_CHANGES:
+                found += await asyncio.to_thread(list, _taken(text))
+                if len(found) > MOST_CHANGES:
                     raise HostError(f"container {self._name} has changed too many files to list")
-                found += _taken(text)
         if text:
             raise HostError(f"the guest of {self._name} broke its list of changes off")
         return tuple(found)
@@ -128,9 +126,9 @@ def _change(data: bytes) -> Change:
 
 
 async def _plain(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Give a stream decompressed, if it is compressed: in threads, a bounded piece at a time.
+    """Give a stream decompressed, if it is compressed: a bounded piece at a time, in threads.
 
-    Raises `Broken`.
+    No thread waits for the client. Raises `Broken`.
     """
     beginning = b""
     async for block in source:
@@ -143,16 +141,10 @@ async def _plain(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for block in source:
             yield block
         return
-    loop = asyncio.get_running_loop()
-
-    def rest() -> Iterator[bytes]:
-        while block := asyncio.run_coroutine_threadsafe(_next(source), loop).result():
-            yield block
-
-    undone = decompress(kind, itertools.chain((beginning,), rest()))
-    while piece := await asyncio.to_thread(next, undone, b""):
-        yield piece
-
-
-async def _next(source: AsyncIterator[bytes]) -> bytes:
-    return await anext(source, b"")
+    undone, block = Decompressor(kind), beginning
+    while block:
+        pieces = undone.feed(block)
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            yield piece
+        block = await anext(source, b"")
+    undone.end()

@@ -84,7 +84,9 @@ class Transfers:
             checked(await asking)
         finally:
             if not asking.done():
+                # It is over when what it had landed is gone again.
                 self._cancel(outflow.number)
+                await asyncio.wait({asking}, timeout=OVER_SECONDS)
                 asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             self._link.remove(outflow)

@@ -32,24 +32,42 @@ def decompress(kind: Compression, blocks: Iterable[bytes]) -> Iterator[bytes]:
     if kind is Compression.NONE:
         yield from blocks
         return
-    decoder = _DECODERS[kind]()
-    begun = False
-    try:
-        for block in blocks:
-            for part in _parts(kind, block):
-                rest = part
-                while rest:
-                    if not begun and not (rest := rest.lstrip(b"\0")):
-                        break  # padding between or after members
-                    begun = True
-                    yield from decoder.decode(rest)
-                    rest = decoder.unused
-                    if decoder.ended:
-                        decoder, begun = _DECODERS[kind](), False
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
-        raise Broken(f"damaged {kind} data: {error}") from error
-    if begun:
-        raise Broken(f"unexpected end of {kind} data")
+    undone = Decompressor(kind)
+    for block in blocks:
+        yield from undone.feed(block)
+    undone.end()
+
+
+class Decompressor:
+    """Undoes a stream of a format (not `NONE`), block by block."""
+
+    def __init__(self, kind: Compression) -> None:
+        self._kind = kind
+        self._decoder = _DECODERS[kind]()
+        self._begun = False
+
+    def feed(self, block: bytes) -> Iterator[bytes]:
+        """Give what comes of a block, in pieces that are all to be taken. Raises `Broken`."""
+        try:
+            for part in _parts(self._kind, block):
+                yield from self._decode(part)
+        except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
+            raise Broken(f"damaged {self._kind} data: {error}") from error
+
+    def _decode(self, rest: bytes) -> Iterator[bytes]:
+        while rest:
+            if not self._begun and not (rest := rest.lstrip(b"\0")):
+                return  # padding between or after members
+            self._begun = True
+            yield from self._decoder.decode(rest)
+            rest = self._decoder.unused
+            if self._decoder.ended:
+                self._decoder, self._begun = _DECODERS[self._kind](), False
+
+    def end(self) -> None:
+        """Take it that no more comes. Raises `Broken` where more should."""
+        if self._begun:
+            raise Broken(f"unexpected end of {self._kind} data")
 
 
 def _parts(kind: Compression, block: bytes) -> Iterable[bytes]:

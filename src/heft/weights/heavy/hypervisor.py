@@ -61,13 +61,22 @@ class RunDirectory:
         """What is QEMU's own: its sockets."""
         return self.path / "vm"
 
-    def make(self, user: int) -> None:
-        """Make it. Raises `HostError`."""
+    def make(self, user: int, group: str) -> None:
+        """Make it, and note the control group. Raises `HostError`."""
         with translated(f"make {self.path}"):
             self.own.mkdir(parents=True, exist_ok=True)
             os.chmod(self.path, _PASSABLE)
             os.chown(self.own, user, user)
             os.chmod(self.own, _PASSABLE)
+            (self.path / "group").write_text(group)
+
+    @property
+    def group(self) -> str:
+        """The path of its control group, in each hierarchy; empty if it was not made so far."""
+        try:
+            return (self.path / "group").read_text()
+        except FileNotFoundError:
+            return ""
 
     def write(self, monitor: ProcessId) -> None:
         """Keep who watches; it appears whole (a file of this boot needs no fsync)."""
@@ -123,7 +132,7 @@ def start(
 ) -> Started:
     """Start the QEMU of a machine in its group and jail. Raises `HostError`."""
     run, user = RunDirectory(launch.run), user_of(launch.id)
-    run.make(user)
+    run.make(user, group.path)
     with contextlib.ExitStack() as opened:
 
         def hold(descriptor: int) -> int:

@@ -102,6 +102,7 @@ class HeavyWeight(Reach):
         self._settings = settings
         self._kits = kits_
         self._runs: dict[str, _Watched] = {}
+        self._beginning: set[str] = set()
         self._facts: HostFacts | None = None
         self._layout: Layout | None = None
         self._templates: Templates | None = None
@@ -146,8 +147,10 @@ class HeavyWeight(Reach):
         async with self._guest(still) as (watched, started, shared):
             try:
                 await self._begin(watched.run.serve, watched.run, started, shared)
-                yield watched.run
-                await watched.run.agent.sync()
+                try:
+                    yield watched.run
+                finally:  # what was taken back must be so on the disk too
+                    await watched.run.agent.sync()
             finally:
                 await self.discard(still)
 
@@ -156,9 +159,20 @@ class HeavyWeight(Reach):
         self, launch: Launch
     ) -> AsyncIterator[tuple[_Watched, hypervisor.Started, Shared]]:
         """Start a machine's QEMU, in its group and with what serves its volumes."""
-        if launch.id in self._runs:
+        if launch.id in self._runs or launch.id in self._beginning:
             raise Conflict(f"container {launch.id} is already running")
         refuse(launch)
+        self._beginning.add(launch.id)
+        try:
+            async with self._begun(launch) as begun:
+                yield begun
+        finally:
+            self._beginning.discard(launch.id)
+
+    @contextlib.asynccontextmanager
+    async def _begun(
+        self, launch: Launch
+    ) -> AsyncIterator[tuple[_Watched, hypervisor.Started, Shared]]:
         found = await self._probed()
         kit = await self._kits.ensure(kits.DEFAULT, _log.info)
         assert self._templates is not None
@@ -326,11 +340,12 @@ class HeavyWeight(Reach):
         """Remove what was left by runs of machines not in `known`; QEMU need not be there."""
         layout = await self._groups()
         for left in self._settings.run.iterdir() if self._settings.run.is_dir() else ():
-            if left.name not in known and RunDirectory(left).own.is_dir():
-                parent = self._settings.cgroup_parent
-                group = Group(layout, os.path.join("/", parent, left.name))
-                await group.end()
-                await group.remove()
+            run = RunDirectory(left)
+            if left.name not in known and run.own.is_dir():
+                if run.group:
+                    group = Group(layout, run.group)
+                    await group.end()
+                    await group.remove()
                 await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
 
     async def close(self) -> None:

@@ -1,0 +1,99 @@
+"""What a guest says of its files, as far as it can be believed, and what is sent to it."""
+
+import gzip
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from heft.errors import HostError, InvalidArgument
+from heft.guest import filing
+from heft.guest.filing import GuestFiles
+from heft.guest.protocol import Tag
+from heft.guest.records import Fields
+from heft.model.files import Change, ChangeKind, Landing
+
+if TYPE_CHECKING:
+    from heft.guest.transfers import Transfers
+
+
+class Guest:
+    """Says what it is told to say, and keeps what it is given."""
+
+    def __init__(self, *said: bytes) -> None:
+        self.said = said
+        self.taken = b""
+
+    @asynccontextmanager
+    async def given(self, _: object, __: object) -> AsyncIterator[tuple[None, Any]]:
+        async def blocks() -> AsyncIterator[bytes]:
+            for each in self.said:
+                yield each
+
+        yield None, blocks()
+
+    async def take(self, _: object, source: AsyncIterator[bytes]) -> None:
+        async for block in source:
+            self.taken += block
+
+
+def files(guest: Guest) -> GuestFiles:
+    return GuestFiles(cast("Transfers", guest), "box")
+
+
+def row(path: str, kind: int = 1) -> bytes:
+    change = Fields().number(Tag.KIND, kind).text(Tag.PATH, path)
+    return Fields().record(Tag.ROW, change).encode()
+
+
+async def test_changes_however_they_are_cut() -> None:
+    whole = row("/a") + row("/ä", 2) + row("/c", 0)
+    for size in (1, 7, len(whole)):
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        assert await files(Guest(*pieces)).changes() == (
+            Change("/a", ChangeKind.ADDED),
+            Change("/ä", ChangeKind.DELETED),
+            Change("/c", ChangeKind.MODIFIED),
+        )
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (row("/a")[:-1], "broke its list of changes off"),
+        (row("/a", 9), "a change that is none"),
+        (row("/" + "a" * 20_000), "too long"),
+        (Fields().data(Tag.ROW, b"\1").encode(), "a change that is none"),
+    ],
+)
+async def test_changes_that_are_none(said: bytes, words: str) -> None:
+    with pytest.raises(HostError, match=words):
+        await files(Guest(said)).changes()
+
+
+async def test_changes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filing, "MOST_CHANGES", 10)
+    with pytest.raises(HostError, match="too many files to list"):
+        await files(Guest(*[row("/a")] * 11)).changes()
+
+
+async def blocks(content: bytes, size: int) -> AsyncIterator[bytes]:
+    for at in range(0, len(content), size):
+        yield content[at : at + size]
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000, 1 << 20])
+async def test_a_tar_reaches_the_guest_decompressed(size: int) -> None:
+    content = os.urandom(3000)
+    for sent in (content, gzip.compress(content), gzip.compress(content) * 2):
+        guest = Guest()
+        await files(guest).unpack("/", blocks(sent, size), Landing())
+        assert guest.taken in (content, content * 2)
+
+
+async def test_a_tar_whose_compression_is_damaged() -> None:
+    for sent in (gzip.compress(b"x" * 1000)[:-4], b"\x1f\x8b" + bytes(100)):
+        with pytest.raises(InvalidArgument, match="gzip"):
+            await files(Guest()).unpack("/", blocks(sent, 10), Landing())
