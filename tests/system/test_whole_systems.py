@@ -117,8 +117,9 @@ def test_its_kernel_loads_modules_when_they_are_asked_for_and_when_they_are_need
 def test_hefts_light_machines_run_in_it(host):
     script = f"""
         truncate -s 8G /var/tests.img && mkfs.ext4 -q -F /var/tests.img
-        mount -o loop /var/tests.img /tmp && cd {SOURCES} &&
-        HEFT_TEST_PACE=10 .venv/bin/pytest -q -k light {" ".join(PART)} 2>&1 | tail -n 60
+        mount -o loop /var/tests.img /mnt && cd {SOURCES} &&
+        HEFT_TEST_PACE=10 .venv/bin/pytest -q --basetemp=/mnt/tests -k light \\
+            {" ".join(PART)} 2>&1 | tail -n 60
     """
     said = inside(host, script, seconds=300)
     assert " passed" in said or "100%" in said, said

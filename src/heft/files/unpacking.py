@@ -7,6 +7,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING
 
+from heft.files.child import Stopped
 from heft.files.incoming import incoming
 from heft.host import paths
 from heft.images.entries import attributes, entries, extents, modified
@@ -51,13 +52,25 @@ def unpack(root: int, plan: Plan, look_up: LookUp) -> None:
         stream.read_end()
         landing.finish()
     except BaseException as error:
-        landing.undo()
+        take_back(landing)
         if isinstance(error, OSError) and error.errno == errno.EROFS:
             raise PermissionError(VOLUME_READ_ONLY) from error
         if isinstance(error, FileNotFoundError):
             # The path that was asked for is there: it is the tar that names what is not.
             where = error.filename or plan.path
             raise ValueError(f"{where}: no such file or directory") from error
+        raise
+
+
+def take_back(landing: Landing) -> None:
+    """Undo what was landed, also where the work is stopped in the middle of that, which it is once.
+
+    A daemon that is killed is both: the tar's end, and a reason to stop.
+    """
+    try:
+        landing.undo()
+    except Stopped:
+        landing.undo()
         raise
 
 
