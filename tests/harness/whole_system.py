@@ -60,6 +60,10 @@ def image(place: Path, *, further: tuple[Path, ...] = ()) -> Path:
         for each in (agent.built(), *further):
             tar.add(each, each)
         tar.add(os.path.realpath(docker), "usr/local/bin/docker")
+        # The sources may be in /tmp, which is emptied at the boot else (tmpfiles.d(5)).
+        emptied = tarfile.TarInfo("etc/tmpfiles.d/tmp.conf")
+        emptied.type, emptied.linkname = tarfile.SYMTYPE, "/dev/null"
+        tar.addfile(emptied)
     return target
 
 

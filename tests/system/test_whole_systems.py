@@ -115,6 +115,7 @@ def test_its_kernel_loads_modules_when_they_are_asked_for_and_when_they_are_need
 
 
 def test_hefts_light_machines_run_in_it(host):
+    booted(host)
     script = f"""
         truncate -s 8G /var/tests.img && mkfs.ext4 -q -F /var/tests.img
         mount -o loop /var/tests.img /mnt && cd {SOURCES} &&
