@@ -9,7 +9,7 @@ import pytest
 from tests.harness import leaks
 from tests.harness.client import PROGRAMS, Client
 from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.serving import serving
 
 NODE_PACKAGES = Path(__file__).with_name("dockerode") / "node_modules/dockerode"
 # Where there is no npm, its test is no part of the suite (packaging/test-environment.sh says why).
@@ -64,16 +64,10 @@ def module_daemon(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:
     """Give a daemon with one image; its machines are of the weight that is asked for."""
-    before = leaks.look()
     weight = ("--default-weight", getattr(request, "param", "light"))
-    daemon = Daemon(tmp_path_factory.mktemp("daemon"), *weight).start()
-    path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
-    answer = daemon.request("POST", path, busybox_tar())
-    assert answer.status == 200, answer.body
-    yield daemon
-    gc.collect()  # sockets of this module's clients are not the next one's matter
-    daemon.clean_up()
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    with serving(tmp_path_factory.mktemp("daemon"), *weight) as daemon:
+        yield daemon
+        gc.collect()  # sockets of this module's clients are not the next one's matter
 
 
 @pytest.fixture

@@ -15,35 +15,27 @@ from heft.weights.heavy.hypervisor import user_of
 from heft.weights.heavy.qemu import Shape
 from heft.weights.heavy.templates import Templates
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
-from tests.harness import agent, kit, leaks
+from tests.harness import agent, kit
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import emptied, serving
 
 SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
 def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image, whose template is made by the first machine."""
-    before = leaks.look()
-    daemon = Daemon(tmp_path_factory.mktemp("heavy")).start()
-    path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
-    assert daemon.request("POST", path, busybox_tar()).status == 200
-    yield daemon
-    daemon.clean_up()
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    """Give a daemon with one image; its first machine makes the template for all."""
+    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
+        yield daemon
 
 
 @pytest.fixture
 def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
     """Give the daemon; afterwards no machine and nothing of one is left."""
-    before = leaks.look()
-    yield heavy_daemon
-    for machine in heavy_daemon.request("GET", "/containers/json?all=1").json:
-        heavy_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
-    assert list((heavy_daemon.run / "machines").glob("*")) == []
+    with emptied(heavy_daemon):
+        yield heavy_daemon
 
 
 @pytest.fixture(params=["docker", "heft"])

@@ -9,11 +9,11 @@ from http.client import HTTPException
 
 import pytest
 
-from heft.faults import POINTS
-from tests.harness import leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import emptied, serving
+from tests.system.test_daemon_crash import die_at, points, state
 
 SECONDS = 30.0
 RAN = {"guest.released", "start.released", "start.recorded"}
@@ -22,30 +22,15 @@ RAN = {"guest.released", "start.released", "start.recorded"}
 @pytest.fixture(scope="module")
 def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Give a daemon with one image; its first machine makes the template for all."""
-    before = leaks.look()
-    daemon = Daemon(tmp_path_factory.mktemp("crash")).start()
-    daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
-    yield daemon
-    daemon.clean_up()
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
+        yield daemon
 
 
 @pytest.fixture
 def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
     """Give the daemon; afterwards no machine and nothing of one is left."""
-    before = leaks.look()
-    yield heavy_daemon
-    if heavy_daemon.process is not None and heavy_daemon.process.poll() is not None:
-        heavy_daemon.start()
-    for machine in heavy_daemon.request("GET", "/containers/json?all=1").json:
-        heavy_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
-    assert list((heavy_daemon.run / "machines").glob("*")) == []
-    assert list((heavy_daemon.data / "machines").iterdir()) == []
-
-
-def points(*prefixes: str) -> list[str]:
-    return sorted(point for point in POINTS if point.partition(".")[0] in prefixes)
+    with emptied(heavy_daemon):
+        yield heavy_daemon
 
 
 def create(daemon: Daemon, name: str, *command: str, **host: object) -> int:
@@ -59,26 +44,11 @@ def create(daemon: Daemon, name: str, *command: str, **host: object) -> int:
     return daemon.request("POST", f"/containers/create?name={name}", body).status
 
 
-def state(daemon: Daemon, name: str) -> str | None:
-    answer = daemon.request("GET", f"/containers/{name}/json")
-    return answer.json["State"]["Status"] if answer.status == 200 else None
-
-
 def eventually(holds: Callable[[], object]) -> None:
     deadline = time.monotonic() + SECONDS
     while not holds():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
-
-
-def die_at(daemon: Daemon, point: str, method: str, path: str, body: object = None) -> None:
-    """Do something to a daemon that kills itself at a point on the way, and start another."""
-    daemon.stop()
-    daemon.start(HEFT_FAULT=point)
-    with pytest.raises((OSError, HTTPException)):
-        daemon.request(method, path, body)
-    daemon.wait_dead()
-    daemon.start()
 
 
 @pytest.mark.parametrize("point", points("create"))

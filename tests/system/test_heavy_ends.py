@@ -7,23 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from heft.weights.heavy import ending
-from tests.harness import leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import serving
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    before = leaks.look()
-    daemon = Daemon(tmp_path_factory.mktemp("ends")).start()
-    assert (
-        daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar()).status
-        == 200
-    )
-    yield daemon
-    daemon.clean_up()
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    with serving(tmp_path_factory.mktemp("ends")) as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from heft.weights.heavy.hypervisor import user_of
-from tests.harness import leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import emptied, serving
 
 MANY = 50
 AT_ONCE = 10
@@ -25,28 +25,21 @@ SECONDS = 30.0
 
 @pytest.fixture(scope="module")
 def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    before = leaks.look()
-    daemon = Daemon(tmp_path_factory.mktemp("heavy"), "--default-weight", "heavy").start()
-    path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
-    assert daemon.request("POST", path, busybox_tar()).status == 200
-    yield daemon
-    daemon.clean_up()
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    """Give a daemon with one image; its first machine makes the template for all."""
+    with serving(tmp_path_factory.mktemp("heavy"), "--default-weight", "heavy") as daemon:
+        yield daemon
 
 
 @pytest.fixture
 def client(heavy_daemon: Daemon) -> Iterator[Client]:
     """Give a client, and a look at what is left; a neighbour must have been well all the time."""
-    before = leaks.look()
-    client = Client("docker", heavy_daemon)
-    client("run", "-d", "--name", "neighbour", BUSYBOX, "sleep", "1000")
-    yield client
-    begin = time.monotonic()
-    assert client("exec", "neighbour", "echo", "well").stdout == "well\n"
-    assert time.monotonic() - begin < SECONDS / 6
-    for machine in client("ps", "-aq").stdout.split():
-        client("rm", "-f", machine)
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    with emptied(heavy_daemon):
+        client = Client("docker", heavy_daemon)
+        client("run", "-d", "--name", "neighbour", BUSYBOX, "sleep", "1000")
+        yield client
+        begin = time.monotonic()
+        assert client("exec", "neighbour", "echo", "well").stdout == "well\n"
+        assert time.monotonic() - begin < SECONDS / 6
 
 
 def identity(client: Client, name: str) -> str:

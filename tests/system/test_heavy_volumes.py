@@ -22,11 +22,11 @@ from heft.host.cgroups import Group
 from heft.host.grouping import Limits
 from heft.model.machine import MountKind, MountPoint
 from heft.weights.heavy.hypervisor import user_of
-from tests.harness import leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
-from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.images import BUSYBOX
 from tests.harness.isolation import CGROUP_PARENT
+from tests.harness.serving import emptied, serving
 from tests.system.test_heavy import process_of
 
 SECONDS = 30.0
@@ -36,27 +36,16 @@ SERVER = Path(shares.PROGRAM).name[:15]
 
 @pytest.fixture(scope="module")
 def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image, whose template is made by the first machine."""
-    before = leaks.look()
-    daemon = Daemon(tmp_path_factory.mktemp("heavy")).start()
-    path = f"/images/create?fromSrc=-&repo={BUSYBOX}&changes=CMD%20%5B%22sh%22%5D"
-    assert daemon.request("POST", path, busybox_tar()).status == 200
-    yield daemon
-    daemon.clean_up()
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
+    """Give a daemon with one image; its first machine makes the template for all."""
+    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
+        yield daemon
 
 
 @pytest.fixture
 def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
-    """Give the daemon; afterwards no machine, no volume and no server is left."""
-    before = leaks.look()
-    yield heavy_daemon
-    for machine in heavy_daemon.request("GET", "/containers/json?all=1").json:
-        heavy_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1&v=1")
-    for volume in heavy_daemon.request("GET", "/volumes").json["Volumes"] or []:
-        assert heavy_daemon.request("DELETE", f"/volumes/{volume['Name']}").status == 204
-    assert not (left := leaks.settle(before)), f"left behind: {left}"
-    assert list((heavy_daemon.run / "machines").glob("*")) == []
+    """Give the daemon; afterwards no machine and nothing of one is left."""
+    with emptied(heavy_daemon):
+        yield heavy_daemon
 
 
 @pytest.fixture

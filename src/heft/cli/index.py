@@ -74,7 +74,7 @@ COMMANDS = {
         "Display detailed information on one or more images",
     ),
     "image prune": ("images_change:PRUNE", "Remove unused images"),
-    "kit inspect": ("kits:INSPECT", "Display detailed information on one or more kits"),
+    "kit inspect": ("inspect:INSPECT_KIT", "Display detailed information on one or more kits"),
     "kit ls": ("kits:LIST", "List kits"),
     "kit pull": ("kits:PULL", "Make a kit of the distribution's packages, or bring it up to date"),
     "kit rm": ("kits:RM", "Remove one or more kits"),

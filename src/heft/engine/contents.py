@@ -105,10 +105,7 @@ class Contents:
         `Conflict`, `NoSpace`.
         """
         life = self._machines.life(reference)
-        async with contextlib.AsyncExitStack() as stack:
-            machine = await stack.enter_async_context(life.held(still=pause))
-            if not machine.is_up:
-                await stack.enter_async_context(self._parts.volumes.held(machine.volumes))
+        async with life.held(still=pause) as machine, self._volumes_of(machine):
             weight, launch = self._reach(machine)
             asked = committing.asked(
                 machine.image,
@@ -137,9 +134,17 @@ class Contents:
         async with contextlib.AsyncExitStack() as stack:
             if not machine.is_up and (writing or self._parts.weight(machine).own_kernel):
                 machine = await stack.enter_async_context(life.held())
-            if not machine.is_up:
-                await stack.enter_async_context(self._parts.volumes.held(machine.volumes))
+            await stack.enter_async_context(self._volumes_of(machine))
             yield self._reach(machine)
+
+    @contextlib.asynccontextmanager
+    async def _volumes_of(self, machine: Machine) -> AsyncIterator[None]:
+        """See to it that a machine's volumes are there, also while it does not run."""
+        if machine.is_up:
+            yield
+            return
+        async with self._parts.volumes.held(machine.volumes):
+            yield
 
     def _reach(self, machine: Machine) -> tuple[Filing, Launch]:
         if machine.state in _GOING:

@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heft.errors import NotSupported, StartFailed
+from heft.errors import NotSupported
 from heft.faults import reach
 from heft.guest import setup
 from heft.guest.setup import Share
-from heft.host import mounts, paths, secluded
+from heft.host import mounts, secluded
 from heft.host.secluded import Secluded
+from heft.host.sources import open_source
 from heft.host.threads import in_own_thread
 from heft.model.machine import MountKind
 
@@ -50,8 +51,6 @@ CAPABILITIES = (
     *("setpcap", "sys_chroot"),
 )
 """What the server wants, and the last two, which it drops once it is in its tree."""
-REFUSED = 128
-"""The exit code of a run that the host refused."""
 _ROOT = "shares"
 _MOST_SAID = 4096
 """Bytes of what servers say that are kept."""
@@ -170,18 +169,7 @@ def _bounded_file() -> int:
 
 def _open(point: MountPoint) -> int:
     """Open what a mount shows as a mount that is nowhere yet; links in a volume stay inside it."""
-    try:
-        source = (
-            paths.open_in_root(Path(point.source), point.subpath, os.O_PATH)
-            if point.subpath
-            else os.open(point.source, os.O_PATH | os.O_CLOEXEC)
-        )
-    except OSError as error:
-        raise StartFailed(
-            f"cannot access path {os.path.join(point.source, point.subpath)}:"
-            f" {(error.strerror or '').lower()}",
-            exit_code=REFUSED,
-        ) from error
+    source = open_source(point.source, point.subpath)
     try:
         if kind := _KINDS.get(stat.S_IFMT(os.fstat(source).st_mode)):
             raise NotSupported(

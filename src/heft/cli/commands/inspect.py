@@ -51,6 +51,11 @@ def inspect_network(call: Invocation) -> int:
     return _show(call, ["network"])
 
 
+def inspect_kit(call: Invocation) -> int:
+    """Show kits."""
+    return _show(call, ["kit"])
+
+
 def inspect_volume(call: Invocation) -> int:
     """Show volumes."""
     return _show(call, ["volume"])
@@ -83,6 +88,8 @@ def _find(client: Client, kinds: Sequence[str], name: str, *, size: bool) -> Any
 def _place(kind: str, name: str) -> str:
     if kind in ("container", "image"):
         return path(f"{kind}s", name, "json")
+    if kind == "kit":
+        return path("heft", "v1", "kits", name)
     return path(f"{kind}s", name)
 
 
@@ -110,6 +117,7 @@ INSPECT_MACHINE = Command(
 INSPECT_IMAGE = Command(
     inspect_image, takes="IMAGE [IMAGE...]", flags=(FORMAT,), least=1, most=None
 )
+INSPECT_KIT = Command(inspect_kit, takes="KIT [KIT...]", flags=(FORMAT,), least=1, most=None)
 INSPECT_NETWORK = Command(
     inspect_network, takes="NETWORK [NETWORK...]", flags=(FORMAT,), least=1, most=None
 )

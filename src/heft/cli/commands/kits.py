@@ -1,8 +1,7 @@
-"""`heft kit ls`, `pull`, `inspect`, `rm`."""
+"""`heft kit ls`, `pull`, `rm`."""
 
 from __future__ import annotations
 
-import json
 import sys
 
 from heft.cli.client import path
@@ -63,18 +62,6 @@ def pull(call: Invocation) -> int:
     return 0
 
 
-def inspect(call: Invocation) -> int:
-    """Show all that is known of kits."""
-    found = []
-
-    def one(name: str) -> None:
-        found.append(call.client.get(path("heft", "v1", "kits", name)))
-
-    status = each(call.arguments, one, tell=lambda _: None)
-    print(json.dumps(found, indent=4))
-    return status
-
-
 def remove(call: Invocation) -> int:
     """Remove kits."""
     return each(call.arguments, lambda name: call.client.delete(path("heft", "v1", "kits", name)))
@@ -90,5 +77,4 @@ PULL = Command(
     flags=(switch("quiet", "Suppress the progress", "q"),),
     most=1,
 )
-INSPECT = Command(inspect, takes="KIT [KIT...]", least=1, most=None)
 RM = Command(remove, takes="KIT [KIT...]", least=1, most=None)

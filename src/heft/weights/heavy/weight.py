@@ -164,13 +164,13 @@ class HeavyWeight(Reach):
         refuse(launch)
         self._beginning.add(launch.id)
         try:
-            async with self._begun(launch) as begun:
-                yield begun
+            async with self._spawned(launch) as spawned:
+                yield spawned
         finally:
             self._beginning.discard(launch.id)
 
     @contextlib.asynccontextmanager
-    async def _begun(
+    async def _spawned(
         self, launch: Launch
     ) -> AsyncIterator[tuple[_Watched, hypervisor.Started, Shared]]:
         found = await self._probed()

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import HostError, StartFailed
-from heft.host import mounts, paths
+from heft.errors import HostError
+from heft.host import mounts
+from heft.host.sources import open_source
 from heft.model.machine import MountKind, MountPoint
 from heft.weights.light import roots
-from heft.weights.light.failures import REFUSED
 
 if TYPE_CHECKING:
     from heft.weights.base import Launch
@@ -68,14 +68,7 @@ def _shown(point: MountPoint, place: Path, owners: int | None) -> MountPoint:
 
 def _part(point: MountPoint, place: Path, owners: int | None) -> MountPoint:
     """Mount a volume, or a part of it, at `place`."""
-    try:
-        part = _open(point)
-    except OSError as error:
-        raise StartFailed(
-            f"cannot access path {os.path.join(point.source, point.subpath)}:"
-            f" {(error.strerror or '').lower()}",
-            exit_code=REFUSED,
-        ) from error
+    part = open_source(point.source, point.subpath)
     try:
         if stat.S_ISDIR(os.fstat(part).st_mode):
             place.mkdir(parents=True)
@@ -86,12 +79,6 @@ def _part(point: MountPoint, place: Path, owners: int | None) -> MountPoint:
     finally:
         os.close(part)
     return msgspec.structs.replace(point, source=str(place), subpath="")
-
-
-def _open(point: MountPoint) -> int:
-    if not point.subpath:
-        return os.open(point.source, os.O_PATH | os.O_CLOEXEC)
-    return paths.open_in_root(Path(point.source), point.subpath, os.O_PATH)
 
 
 def clear(run: RunDirectory) -> None:
