@@ -119,10 +119,7 @@ class Kits:
             (kit.initramfs, record.initramfs),
             (kit.modules, record.modules),
         ):
-            damage = seals.look(path, seal)
-            if damage == seals.TOUCHED:
-                damage = seals.read(path, seal)
-            if damage:
+            if damage := seals.check(path, seal):
                 log.warning("kit %s is damaged and made again: %s: %s", name, path, damage)
                 return None
         return kit

@@ -61,6 +61,12 @@ def look(path: Path, seal: Seal) -> str:
         return (error.strerror or str(error)).lower()
 
 
+def check(path: Path, seal: Seal) -> str:
+    """Say what is wrong with a file, and read all of it where only its time has changed."""
+    damage = look(path, seal)
+    return read(path, seal) if damage == TOUCHED else damage
+
+
 def read(path: Path, seal: Seal) -> str:
     """Read all of a file and say what is wrong with it, whatever its time; nothing if nothing."""
     damage = look(path, seal)

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,7 @@ def groups(accelerator: str) -> tuple[int, ...]:
     return (group,) if group else ()
 
 
+@cache
 def _processor() -> str:
     lines = _CPUS.read_text(encoding="ascii", errors="replace").splitlines()
     return next((line for line in lines if line.startswith("model name")), "")

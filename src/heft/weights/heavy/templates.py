@@ -240,9 +240,7 @@ def _load(directory: Path, shape: Shape) -> Template | None:
 
 def _is_damaged(path: Path, seal: Seal, *, everything: bool = False) -> bool:
     """Say in the log what is wrong with a file; all of it is read if it was touched."""
-    damage = seals.look(path, seal)
-    if everything or damage == seals.TOUCHED:
-        damage = seals.read(path, seal)
+    damage = seals.read(path, seal) if everything else seals.check(path, seal)
     if damage:
         log.warning("template %s is damaged and made again: %s", path, damage)
     return bool(damage)
