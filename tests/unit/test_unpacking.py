@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from heft.files.child import Stopped
+from heft.files.tasks import Stopped
 from heft.files.unpacking import take_back
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from heft.files import place
 from heft.files.looking import Place
-from heft.files.tasks import Task
+from heft.files.tasks import Stopped, Task
 from heft.host import credentials, tied
 from heft.tars.packing import Packer
 
@@ -37,10 +37,6 @@ _OUT = 1
 KERNELS_OWN = ("/dev/", "/proc/", "/sys/")
 _MISSING = "missing"
 _FORBIDDEN = "forbidden"
-
-
-class Stopped(Exception):
-    """The daemon has no more use for the work, or is gone."""
 
 
 def main(look_up: LookUp) -> int:

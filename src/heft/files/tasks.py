@@ -20,3 +20,7 @@ class Task(enum.StrEnum):
     """Give the differences from the layers below, as JSON lines."""
     UNPACK = "unpack"
     """Take a tar, and put it in a directory."""
+
+
+class Stopped(Exception):
+    """The daemon has no more use for the work, or is gone."""

@@ -7,8 +7,8 @@ import os
 import posixpath
 from typing import TYPE_CHECKING
 
-from heft.files.child import Stopped
 from heft.files.incoming import incoming
+from heft.files.tasks import Stopped
 from heft.host import paths
 from heft.images.entries import attributes, entries, extents, modified
 from heft.tars.landing import Landing
