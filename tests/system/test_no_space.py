@@ -242,13 +242,15 @@ def test_what_runs_goes_on_and_can_be_stopped_and_removed(daemon: Daemon, disk: 
         assert create(daemon, name)[0] == 201
         assert do(daemon, name, "start") == 204
     assert do(daemon, "writer", "start") == 204
+    log = "/containers/writer/logs?stdout=1"
+    eventually(lambda: b"line-1\n" in daemon.request("GET", log).body)
     with disk.full():
         fill = "dd if=/dev/zero of=/data/big bs=1M count=64; echo status $?"
         said = execute(daemon, "writer", fill)
         assert "No space left on device" in said
         assert "status 1" in said
         assert state(daemon, "writer")["Status"] == "running"
-        assert b"line-1\n" in daemon.request("GET", "/containers/writer/logs?stdout=1").body
+        assert b"line-1\n" in daemon.request("GET", log).body
         assert do(daemon, "idle", "stop") == 204
         assert do(daemon, "other", "pause") == 204
         os.kill(state(daemon, "gone")["Pid"], 9)
@@ -260,9 +262,8 @@ def test_what_runs_goes_on_and_can_be_stopped_and_removed(daemon: Daemon, disk: 
         assert do(daemon, "other", "unpause") == 204
         assert daemon.request("DELETE", "/containers/other?force=1").status == 204
         execute(daemon, "writer", "rm /data/big")
-    seen = daemon.request("GET", "/containers/writer/logs?stdout=1&tail=1").body
-    log = "/containers/writer/logs?stdout=1&tail=1"
-    eventually(lambda: daemon.request("GET", log).body != seen)
+    seen = daemon.request("GET", f"{log}&tail=1").body
+    eventually(lambda: daemon.request("GET", f"{log}&tail=1").body != seen)
     assert do(daemon, "idle", "start") == 204
 
 
