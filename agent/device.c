@@ -109,6 +109,11 @@ static bool readdress(const char *name, const char *mac)
     return done;
 }
 
+int device_restore_card(const char *name, struct failure *failure)
+{
+    return readdress(name, STAND_IN) ? 0 : fail_errno(failure, "address of %s", name);
+}
+
 int device_of_card(const char *mac, char name[static 16], struct failure *failure)
 {
     if (look("class/net", "address", mac, name, 16))

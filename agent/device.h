@@ -10,6 +10,8 @@ void devices_listen(void);
 int device_of_disk(const char *selector, char *path, size_t size, struct failure *failure);
 /* The interface with a hardware address. */
 int device_of_card(const char *mac, char name[static 16], struct failure *failure);
+/* Give a card back the address that it has in a template. */
+int device_restore_card(const char *name, struct failure *failure);
 /* Open the virtio-serial port with a name, as soon as it is there. */
 int device_open_port(const char *name);
 

@@ -31,6 +31,8 @@ int machine_setup(struct bytes record, struct failure *failure);
 int machine_set_clock(uint64_t time, struct failure *failure);
 /* CLOCK, of a guest that runs: a small difference is made good by and by. */
 int machine_correct_clock(uint64_t time, struct failure *failure);
+/* Bind a file of the agent's own over a path of the machine, read-only. */
+int machine_show(const char *source, const char *target, struct failure *failure);
 /* FILES: new contents of files that are bound over the root's. */
 int machine_set_files(struct bytes record, struct failure *failure);
 /* Get everything off the disks. */

@@ -188,3 +188,43 @@ int network_setup(struct bytes record, struct failure *failure)
             return -1;
     return 0;
 }
+
+static void add_removals(struct batch *batch, int index, struct bytes card)
+{
+    struct field field;
+    while (record_next(&card, &field)) {
+        char *text = field.tag == ADDRESS ? bytes_text(field.value) : NULL;
+        unsigned char address[16], family;
+        size_t size = text != NULL ? parse(text, address, &family) : 0;
+        free(text);
+        if (size == 0 || batch->size > sizeof batch->data - 256)
+            continue;
+        struct ifaddrmsg head = { .ifa_family = family, .ifa_index = (unsigned int)index };
+        add_request(batch, RTM_DELADDR, 0, &head, sizeof head);
+        add_attribute(batch, IFA_LOCAL, address, size);
+    }
+}
+
+static int take_down_card(struct bytes card, struct failure *failure)
+{
+    struct batch batch = { .size = 0 };
+    char *mac = record_text(card, MAC), found[IFNAMSIZ];
+    int known = mac != NULL ? device_of_card(mac, found, failure) : -1;
+    free(mac);
+    if (known < 0)
+        return -1;
+    int index = (int)if_nametoindex(found);
+    add_removals(&batch, index, card);
+    struct ifinfomsg head = { .ifi_index = index, .ifi_change = IFF_UP };
+    add_request(&batch, RTM_NEWLINK, 0, &head, sizeof head);
+    return send_batch(&batch, found, failure) < 0 ? -1 : device_restore_card(found, failure);
+}
+
+int network_forget(struct bytes record, struct failure *failure)
+{
+    struct field field;
+    while (record_next(&record, &field))
+        if (field.tag == NETWORK && take_down_card(field.value, failure) < 0)
+            return -1;
+    return 0;
+}

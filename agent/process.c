@@ -312,7 +312,7 @@ static pid_t clone_beside(struct launch *given, struct failure *failure)
     return pid;
 }
 
-static pid_t begin_child(struct launch *given, bool workload, struct failure *failure)
+pid_t process_begin(struct launch *given, bool workload, struct failure *failure)
 {
     pid_t pid;
     if (!workload)
@@ -381,7 +381,7 @@ static struct process *start(struct bytes record, struct failure *failure)
                                     .report = report[1], .hold = hold[0],
                                     .mounts = -1, .cgroups = -1 };
             memcpy(given.streams, ends.child, sizeof given.streams);
-            pid = begin_child(&given, workload, failure);
+            pid = process_begin(&given, workload, failure);
         }
     }
     close_all(ends.child, 3);

@@ -57,6 +57,7 @@ enum operation {
     OP_FILES = 12,
     OP_SYNC = 13,
     OP_POWER_OFF = 14,
+    OP_REHEARSE = 15,
     OP_STATUS = 20,
     OP_PACK = 21,
     OP_UNPACK = 22,

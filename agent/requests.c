@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "process.h"
 #include "processes.h"
+#include "rehearse.h"
 #include "stats.h"
 #include "task.h"
 
@@ -131,6 +132,7 @@ static void handle(struct request request, struct bytes record)
         { OP_STATS, tell_stats },
         { OP_FILES, set_files },
         { OP_POWER_OFF, shut_down },
+        { OP_REHEARSE, rehearse },
         { OP_CANCEL, task_cancel },
     };
     const struct task_kind *kind = task_kind(request.operation);

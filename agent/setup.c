@@ -195,6 +195,11 @@ static int bind(const char *source, const char *target, bool directory, bool rea
     return done < 0 || !read_only ? done : restrict_mount(target, failure);
 }
 
+int machine_show(const char *source, const char *target, struct failure *failure)
+{
+    return bind(source, target, false, true, failure);
+}
+
 static int move(const char *source, const char *target, struct failure *failure)
 {
     int point = make_point(target, true, failure);

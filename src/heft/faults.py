@@ -30,6 +30,8 @@ POINTS: frozenset[str] = frozenset(
         "heavy.recorded",
         "heavy.held",
         "heavy.ended",
+        "spare.moved",
+        "spare.renamed",
         "guest.released",
         "stop.signalled",
         "stop.exited",

@@ -57,6 +57,10 @@ class Agent:
         """Make the guest a machine (`heft.guest.setup`); once, and harmless when repeated."""
         await self._again(Operation.SETUP, fields, SETUP_SECONDS)
 
+    async def rehearse(self, fields: Fields) -> None:
+        """Do what SETUP and START do, and undo it (`heft.guest.rehearsal`); only before SETUP."""
+        await self._ask(Operation.REHEARSE, fields, SETUP_SECONDS)
+
     async def start(self, fields: Fields, streams: Iterable[Stream] = ()) -> int:
         """Start a process, or up to its first instruction; give its pid in the guest.
 

@@ -68,6 +68,7 @@ class Operation(enum.IntEnum):
     FILES = 12
     SYNC = 13
     POWER_OFF = 14
+    REHEARSE = 15
     STATUS = 20
     PACK = 21
     UNPACK = 22

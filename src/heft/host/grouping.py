@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from heft.failures import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from heft.host.cgroups import Group, Hierarchy
@@ -72,6 +73,17 @@ def make(group: Group, limits: Limits) -> None:
             if hierarchy.unified or "cpuset" not in hierarchy.controllers or limits.cpus:
                 _make_directory(hierarchy, group.path)
     adjust(group, limits)
+
+
+def move(pids: Iterable[int], group: Group) -> None:
+    """Move processes into a group that there is; no harm if one has ended. Raises `HostError`."""
+    for directory in group.directories():
+        for pid in pids:
+            with (
+                translated(f"move a process into {directory}"),
+                contextlib.suppress(ProcessLookupError),
+            ):
+                (directory / "cgroup.procs").write_text(str(pid))
 
 
 def adjust(group: Group, limits: Limits) -> None:

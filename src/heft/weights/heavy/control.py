@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError
 
 from heft.errors import HostError, OutcomeUnknown
-from heft.weights.heavy.qemu import CONSOLE_SIZE
+from heft.weights.heavy.qemu import CONSOLE_SIZE, own_disk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -120,6 +120,16 @@ class Control:
             if status in ("failed", "cancelled"):
                 raise HostError("QEMU could not save the state of a template")
             await asyncio.sleep(0.01)
+
+    async def change_disk(self, name: str, number: int, disk: int, *, read_only: bool) -> None:
+        """Put a disk of ours behind the device whose id is `name`; `number` is its own."""
+        node = f"own-{name}"
+        socket.send_fds(self._socket, [b" "], [disk])
+        await self.execute("add-fd", **{"fdset-id": number})
+        await self.execute("blockdev-add", **own_disk(node, number, read_only=read_only))
+        path = f"/machine/peripheral/{name}"
+        await self.execute("qom-set", path=path, property="drive", value=node)
+        await self.execute("blockdev-del", **{"node-name": name})
 
     async def _ignore_shared(self) -> None:
         capability = {"capability": "x-ignore-shared", "state": True}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import jail, setup
 from heft.guest.jail import Jail
-from heft.host import processes
+from heft.host import processes, taps
 from heft.host.processes import ProcessId
 from heft.weights.heavy import accelerators, qemu
 from heft.weights.heavy.qemu import Card, Disks
@@ -28,14 +26,10 @@ if TYPE_CHECKING:
     from heft.guest.shares import Served
     from heft.host.cgroups import Group
     from heft.weights.base import Launch
-    from heft.weights.heavy.qemu import Shape
-    from heft.weights.heavy.templates import Template
+    from heft.weights.heavy.guests import Plan
 
 FIRST_USER = 0x70000000
 """Users of guests are above all that systemd gives (systemd, UIDS-GIDS), one a machine."""
-_TUNSETIFF = 0x400454CA
-_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
-"""linux/if_tun.h; qemu needs the header to leave checksums to others."""
 _PASSABLE = 0o711
 """Others may pass through it to what is theirs."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -61,22 +55,29 @@ class RunDirectory:
         """What is QEMU's own: its sockets."""
         return self.path / "vm"
 
-    def make(self, user: int, group: str) -> None:
+    def make(self, user: int, groups: tuple[str, ...]) -> None:
         """Make it, and note the control group. Raises `HostError`."""
         with translated(f"make {self.path}"):
             self.own.mkdir(parents=True, exist_ok=True)
             os.chmod(self.path, _PASSABLE)
             os.chown(self.own, user, user)
             os.chmod(self.own, _PASSABLE)
-            (self.path / "group").write_text(group)
+        self.note_groups(*groups)
+
+    def note_groups(self, *paths: str) -> None:
+        """Note in which control groups its processes may be. Raises `HostError`."""
+        with translated(f"make {self.path}"):
+            new = self.path / "groups.new"
+            new.write_text("\n".join(paths))
+            new.replace(self.path / "groups")
 
     @property
-    def group(self) -> str:
-        """The path of its control group, in each hierarchy; empty if it was not made so far."""
+    def groups(self) -> list[str]:
+        """The paths of its control groups, in each hierarchy; none if it was not made so far."""
         try:
-            return (self.path / "group").read_text()
+            return (self.path / "groups").read_text().splitlines()
         except FileNotFoundError:
-            return ""
+            return []
 
     def write(self, monitor: ProcessId) -> None:
         """Keep who watches; it appears whole (a file of this boot needs no fsync)."""
@@ -109,6 +110,8 @@ class Started:
     state: int
     """A descriptor in the child and here; -1: it boots cold."""
     errors: int
+    tap: int
+    """What its network card is on."""
 
     def complaint(self) -> str:
         """Give what it has said on its error output."""
@@ -116,23 +119,16 @@ class Started:
 
     def close(self) -> None:
         """Let go of the descriptors."""
-        for descriptor in (self.state, self.errors):
+        for descriptor in (self.state, self.errors, self.tap):
             if descriptor >= 0:
                 os.close(descriptor)
 
 
-def start(
-    launch: Launch,
-    shape: Shape,
-    kit: Kit,
-    template: Template | None,
-    group: Group,
-    tsc_khz: int,
-    served: tuple[Served, ...],
-) -> Started:
+def start(launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...]) -> Started:
     """Start the QEMU of a machine in its group and jail. Raises `HostError`."""
     run, user = RunDirectory(launch.run), user_of(launch.id)
-    run.make(user, group.path)
+    kit, shape, template = plan.kit, plan.shape, plan.template
+    run.make(user, (group.path,))
     with contextlib.ExitStack() as opened:
 
         def hold(descriptor: int) -> int:
@@ -140,10 +136,8 @@ def start(
             return descriptor
 
         disks = _open_disks(launch, kit, hold)
-        card = None
-        if launch.endpoint is not None:
-            card = Card(hold(_open_tap(launch.endpoint.interface)), launch.endpoint.mac)
-        passed = [disks.base, disks.upper, *([card.tap] if card else [])]
+        card = _card(launch, hold)
+        passed = [disks.base, disks.upper, card.tap]
         passed += [disks.modules] if disks.modules >= 0 else []
         state = -1
         if template is not None:
@@ -152,7 +146,7 @@ def start(
             command = qemu.restored(shape, template.memory, disks, card)
             passed += [template.memory, state]
         else:
-            command = qemu.cold(shape, "/kernel", "/initramfs", disks, card, tsc_khz)
+            command = qemu.cold(shape, "/kernel", "/initramfs", disks, card, plan.tsc_khz)
         place = Jail(
             uid=user,
             gid=user,
@@ -161,7 +155,7 @@ def start(
             devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
             groups=accelerators.groups(shape.accelerator),
         )
-        errors = os.memfd_create("errors")
+        errors, tap = os.memfd_create("errors"), os.dup(card.tap)
         groups = " ".join(map(str, group.directories()))
         passed += [each.connection for each in served]
         inside = jail.command(place, (*command, *qemu.shares(served)))
@@ -172,7 +166,7 @@ def start(
     assert monitor is not None, "a child is there until it is reaped"
     pidfd = os.pidfd_open(process.pid)
     process.returncode = 0  # it outlives us, and is reaped by its pidfd
-    return Started(pidfd, monitor, state, errors)
+    return Started(pidfd, monitor, state, errors, tap)
 
 
 def _open_disks(launch: Launch, kit: Kit, hold: Callable[[int], int]) -> Disks:
@@ -187,16 +181,10 @@ def _open_disks(launch: Launch, kit: Kit, hold: Callable[[int], int]) -> Disks:
         return Disks(first, hold(os.open(upper, os.O_RDWR | os.O_CLOEXEC)), modules)
 
 
-def _open_tap(interface: str) -> int:
-    with translated(f"open {interface}"):
-        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-            fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", interface.encode(), flags))
-        except BaseException:
-            os.close(tap)
-            raise
-    return tap
+def _card(launch: Launch, hold: Callable[[int], int]) -> Card:
+    if launch.endpoint is None or not launch.endpoint.interface:
+        return Card(hold(taps.unplugged()))
+    return Card(hold(taps.plugged(launch.endpoint.interface)), launch.endpoint.mac)
 
 
 def _boot() -> str:

@@ -9,7 +9,7 @@ backend, so that a template's can be mapped privately by all machines made from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,8 @@ STAND_IN_MAC = "02:48:45:46:54:00"
 """The card's address in a template; the agent gives it the machine's (agent/device.c)."""
 _FIRST_SHARE = 8
 """The slot of the first share on the bus."""
+DISKS = ("base", "upper")
+"""The serial numbers of a machine's disks, and the ids of their devices."""
 _DISK = "logical_block_size=512,physical_block_size=512,disable-legacy=on"
 _FIXED = (
     *("loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests"),
@@ -63,10 +65,14 @@ class Disks:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A network card: an open tap device, and the address it has."""
+    """A network card: an open tap device, and the address it has.
+
+    Without a network there is one too, that leads nowhere: what is restored from a template is to
+    do as much by itself as the card that the template knew.
+    """
 
     tap: int
-    mac: str
+    mac: str = STAND_IN_MAC
 
 
 def kernel_parameters(tsc_khz: int) -> str:
@@ -80,18 +86,20 @@ def kernel_parameters(tsc_khz: int) -> str:
     return " ".join(("console=ttyS0", *_FIXED, *clock, "heft.template"))
 
 
-def template(shape: Shape, kernel: str, initramfs: str, memory: str, tsc_khz: int) -> list[str]:
+def template(
+    shape: Shape, kernel: str, initramfs: str, memory: str, card: Card, tsc_khz: int
+) -> list[str]:
     """Give the command that boots a guest to be kept as a template; its disks are stand-ins."""
     return [
         *_common(shape, memory, share=True),
         *_disks(_stand_in("base", read_only=True), _stand_in("upper")),
-        *_card(None),
+        *_card(card),
         *_boot(kernel, initramfs, tsc_khz),
     ]
 
 
 def cold(
-    shape: Shape, kernel: str, initramfs: str, disks: Disks, card: Card | None, tsc_khz: int
+    shape: Shape, kernel: str, initramfs: str, disks: Disks, card: Card, tsc_khz: int
 ) -> list[str]:
     """Give the command that boots a machine without a template."""
     return [
@@ -104,7 +112,7 @@ def cold(
     ]
 
 
-def restored(shape: Shape, memory: int, disks: Disks, card: Card | None) -> list[str]:
+def restored(shape: Shape, memory: int, disks: Disks, card: Card) -> list[str]:
     """Give the command of a machine made from a template; `memory` is a descriptor of its memory.
 
     It waits for `migrate-incoming`.
@@ -168,6 +176,16 @@ def _stand_in(name: str, *, read_only: bool = False) -> str:
     return f"null-co,node-name={name},size={STAND_IN},read-zeroes=on{mode}"
 
 
+def own_disk(name: str, descriptor_set: int, *, read_only: bool) -> dict[str, Any]:
+    """Give the arguments of `blockdev-add` for a disk whose descriptor was handed over."""
+    file = {
+        "driver": "file",
+        "filename": f"/dev/fdset/{descriptor_set}",
+        "locking": "off" if read_only else "on",
+    }
+    return {"driver": "raw", "node-name": name, "read-only": read_only, "file": file}
+
+
 def _file(name: str, descriptor: int, *, read_only: bool = False) -> str:
     mode = ",read-only=on" if read_only else ""
     path = f"/dev/fdset/{descriptor}"
@@ -183,9 +201,13 @@ def _open(disks: Disks) -> list[str]:
 
 def _disks(base: str, upper: str) -> list[str]:
     return [
-        *("-blockdev", base, "-device", f"virtio-blk-pci,addr=2,drive=base,serial=base,{_DISK}"),
-        *("-blockdev", upper, "-device", f"virtio-blk-pci,addr=3,drive=upper,serial=upper,{_DISK}"),
+        *("-blockdev", base, "-device", _disk("base", 2)),
+        *("-blockdev", upper, "-device", _disk("upper", 3)),
     ]
+
+
+def _disk(name: str, slot: int) -> str:
+    return f"virtio-blk-pci,id={name},addr={slot},drive={name},serial={name},{_DISK}"
 
 
 def _modules(descriptor: int) -> list[str]:
@@ -196,11 +218,8 @@ def _modules(descriptor: int) -> list[str]:
     return ["-blockdev", _file("modules", descriptor, read_only=True), "-device", device]
 
 
-def _card(card: Card | None) -> list[str]:
-    """Give the network card; without a network there is one too that leads nowhere."""
+def _card(card: Card) -> list[str]:
     device = "virtio-net-pci,addr=5,romfile=,disable-legacy=on"
-    if card is None:
-        return ["-device", f"{device},mac={STAND_IN_MAC}"]
     return [
         "-netdev",
         f"tap,id=net,fd={card.tap}",

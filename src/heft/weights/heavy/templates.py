@@ -28,10 +28,11 @@ from heft.failures import translated
 from heft.faults import reach
 from heft.guest import jail
 from heft.guest.jail import Jail
-from heft.host import processes, seals
+from heft.host import processes, seals, taps
 from heft.host.seals import Seal
 from heft.weights.heavy import accelerators, qemu
 from heft.weights.heavy.control import control
+from heft.weights.heavy.qemu import Card
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 BOOT_SECONDS = 120.0
 """How long a guest may take to be ready; 2.5 s are usual under software translation."""
 READY = "HEFT-TEMPLATE-READY"
+_DEVICES = "2"
+"""Counts the changes of its devices."""
 _FUTURE_WRITE = 0x10
 """F_SEAL_FUTURE_WRITE (fcntl(2)); Python 3.11 has no name for it."""
 _COPY = 1 << 20
@@ -104,7 +107,7 @@ class Templates:
         """Name a template after all that it depends on."""
         parameters = qemu.kernel_parameters(0)
         clock = str(self._tsc_khz // 1000)
-        parts = (kit.fingerprint, parameters, str(shape), self._version, clock)
+        parts = (kit.fingerprint, parameters, str(shape), self._version, clock, _DEVICES)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
     async def ensure(
@@ -157,7 +160,10 @@ class Templates:
 
     async def _boot(self, kit: Kit, shape: Shape, new: Path, seconds: float) -> None:
         """Start a guest, wait until it is ready, and save it."""
-        command = qemu.template(shape, "/kernel", "/initramfs", "/run/memory", self._tsc_khz)
+        tap = taps.unplugged()
+        command = qemu.template(
+            shape, "/kernel", "/initramfs", "/run/memory", Card(tap), self._tsc_khz
+        )
         place = Jail(
             uid=_NOBODY,
             gid=_NOBODY,
@@ -170,7 +176,9 @@ class Templates:
         state = os.open(new / "state", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         errors = os.memfd_create("errors")
         try:
-            process = processes.spawn(jail.command(place, tuple(command)), stderr=errors)
+            process = processes.spawn(
+                jail.command(place, tuple(command)), stderr=errors, pass_fds=(tap,)
+            )
             try:
                 async with control(new / "vm", qemu.CONTROL) as told:
                     await _ready(told, seconds)
@@ -183,8 +191,8 @@ class Templates:
             said = os.pread(errors, 4096, 0).decode(errors="replace").strip()
             raise HostError(f"no template of a guest could be made: {error}: {said}") from error
         finally:
-            os.close(state)
-            os.close(errors)
+            for descriptor in (state, errors, tap):
+                os.close(descriptor)
 
 
 async def _ready(told: Control, seconds: float) -> None:

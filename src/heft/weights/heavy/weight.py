@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import os
-import secrets
 import shutil
 import time
 from dataclasses import dataclass
@@ -21,47 +19,36 @@ from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
-from heft.guest import disks, kits, listing, setup, shares
+from heft.guest import disks, listing, shares
 from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
-from heft.guest.setup import Disk, Surroundings
 from heft.guest.wire import unix_connector
-from heft.host import cgroups, grouping, processes, usage
-from heft.host.cgroups import Group, Layout
+from heft.host import grouping, processes, usage
+from heft.host.cgroups import Group
 from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
-from heft.weights.heavy import ending, facts, hypervisor, qemu, shaping
-from heft.weights.heavy.accelerators import Accelerators
+from heft.weights.heavy import ending, hypervisor, qemu, shaping, spares
 from heft.weights.heavy.control import control
 from heft.weights.heavy.filing import Reach
+from heft.weights.heavy.guests import Guests, surroundings
 from heft.weights.heavy.hypervisor import RunDirectory
-from heft.weights.heavy.templates import Templates
+from heft.weights.heavy.spares import Spare, Spares
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from heft.guest.execution import GuestExecution
-    from heft.guest.kits import Kit, Kits
+    from heft.guest.kits import Kits
+    from heft.guest.setup import Surroundings
     from heft.guest.shares import Shared
     from heft.host.processes import ProcessId
     from heft.model.process import GuestProcess
     from heft.weights.base import ExecRequest, Launch, Session
-    from heft.weights.heavy.facts import HostFacts
     from heft.weights.heavy.qemu import Shape
-    from heft.weights.heavy.templates import Template
-
-_log = logging.getLogger(__name__)
-
-_ENTROPY = 64
-_DISKS = (
-    Disk("base", "base", "erofs", read_only=True),
-    Disk("upper", "upper", "ext4"),
-)
-_MODULES = Disk("modules", "modules", "ext4", read_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +59,8 @@ class HeavySettings:
     """The directory of the runs' directories (`run/ID`)."""
     templates: Path
     cgroup_parent: str = "/heft"
+    spares: bool = True
+    """Whether a guest is kept ready for the next machine."""
 
 
 @dataclass(slots=True)
@@ -88,6 +77,16 @@ class _Watched:
     watching: asyncio.Task[None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    """A guest that is to become a machine."""
+
+    watched: _Watched
+    started: hypervisor.Started
+    shared: Shared
+    spare: Spare | None
+
+
 class HeavyWeight(Reach):
     """`heft.weights.base.Weight`, `Pausable`, `Rotating`; by `Reach`, `Filing`."""
 
@@ -100,29 +99,18 @@ class HeavyWeight(Reach):
 
     def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
         self._settings = settings
-        self._kits = kits_
         self._runs: dict[str, _Watched] = {}
         self._beginning: set[str] = set()
-        self._facts: HostFacts | None = None
-        self._layout: Layout | None = None
-        self._templates: Templates | None = None
-        self._accelerators: Accelerators | None = None
+        self._guests = Guests(settings.templates, settings.cgroup_parent, kits_)
+        self._spares = Spares(settings.run, self._guests, enabled=settings.spares)
         self._clocks: Clocks | None = None
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here."""
         try:
-            found = await self._probed()
+            return Availability(ok=True, detail=await self._guests.describe())
         except HeftError as error:
             return Availability(ok=False, why=error.message, hint=error.hint)
-        assert self._accelerators is not None
-        chosen = await asyncio.to_thread(self._accelerators.known)
-        on = (
-            f"{chosen.accelerator} ({chosen.why})"
-            if chosen
-            else "KVM is tried by the first machine"
-        )
-        return Availability(ok=True, detail=f"{found.version}, {on}")
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's disk."""
@@ -135,91 +123,83 @@ class HeavyWeight(Reach):
 
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
-        async with self._guest(launch) as (watched, started, shared):
-            await self._begin(watched.run.begin, watched.run, started, shared)
+        async with self._guest(launch) as guest:
+            await self._begin(guest.watched.run.begin, guest)
             reach("heavy.held")
-            watched.watching = asyncio.create_task(self._watch(watched))
+            guest.watched.watching = asyncio.create_task(self._watch(guest.watched))
 
     @contextlib.asynccontextmanager
     async def _serving(self, launch: Launch) -> AsyncIterator[GuestRun]:
         """Give a guest with the machine's disk and volumes, and nothing that runs in it."""
         still = dataclasses.replace(launch, endpoint=None)
-        async with self._guest(still) as (watched, started, shared):
+        async with self._guest(still) as guest:
             try:
-                await self._begin(watched.run.serve, watched.run, started, shared)
+                await self._begin(guest.watched.run.serve, guest)
                 try:
-                    yield watched.run
+                    yield guest.watched.run
                 finally:  # what was taken back must be so on the disk too
-                    await watched.run.agent.sync()
+                    await guest.watched.run.agent.sync()
             finally:
                 await self.discard(still)
 
     @contextlib.asynccontextmanager
-    async def _guest(
-        self, launch: Launch
-    ) -> AsyncIterator[tuple[_Watched, hypervisor.Started, Shared]]:
+    async def _guest(self, launch: Launch) -> AsyncIterator[_Guest]:
         """Start a machine's QEMU, in its group and with what serves its volumes."""
         if launch.id in self._runs or launch.id in self._beginning:
             raise Conflict(f"container {launch.id} is already running")
         refuse(launch)
         self._beginning.add(launch.id)
         try:
-            async with self._spawned(launch) as spawned:
-                yield spawned
+            async with self._spawned(launch) as guest:
+                yield guest
         finally:
             self._beginning.discard(launch.id)
 
     @contextlib.asynccontextmanager
-    async def _spawned(
-        self, launch: Launch
-    ) -> AsyncIterator[tuple[_Watched, hypervisor.Started, Shared]]:
-        found = await self._probed()
-        kit = await self._kits.ensure(kits.DEFAULT, _log.info)
-        assert self._templates is not None
-        assert self._accelerators is not None
-        chosen = await self._accelerators.choose(kit, self._templates)
-        shape = shaping.shape(launch.resources, chosen.accelerator)
-        template = None if launch.cold_boot else await self._template(kit, shape)
+    async def _spawned(self, launch: Launch) -> AsyncIterator[_Guest]:
+        plan = await self._guests.plan(launch)
         if launch.run.exists():
             await self.discard(launch)
-        group = self._group(launch)
+        group = await self._group(launch)
         async with Undo() as undo:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
-            await asyncio.to_thread(grouping.make, group, shaping.limits(launch.resources, shape))
+            limits = shaping.limits(launch.resources, plan.shape)
+            await asyncio.to_thread(grouping.make, group, limits)
             reach("heavy.grouped")
             async with shares.serve(launch, group) as shared:
-                started = hypervisor.start(
-                    launch, shape, kit, template, group, found.tsc_khz, shared.served
+                spare = await self._spares.take(launch, plan, group)
+                started = (
+                    spare.started
+                    if spare is not None
+                    else hypervisor.start(launch, plan, group, shared.served)
                 )
                 reach("heavy.spawned")
                 try:
                     run = self._run_of(launch, started.monitor)
-                    self._runs[launch.id] = watched = _Watched(run, started.pidfd, group, shape)
+                    watched = _Watched(run, started.pidfd, group, plan.shape)
+                    self._runs[launch.id] = watched
                     RunDirectory(launch.run).write(started.monitor)
                     reach("heavy.recorded")
-                    yield watched, started, shared
+                    yield _Guest(watched, started, shared, spare)
                 finally:
                     started.close()
             undo.commit()
+        self._spares.used(launch, plan)
 
-    async def _begin(
-        self,
-        begin: Callable[[Surroundings], Awaitable[None]],
-        run: GuestRun,
-        started: hypervisor.Started,
-        shared: Shared,
-    ) -> None:
+    async def _begin(self, begin: Callable[[Surroundings], Awaitable[None]], guest: _Guest) -> None:
         """Let QEMU take its state, and the guest become the machine."""
-        own = RunDirectory(run.launch.run).own
+        launch = guest.watched.run.launch
         try:
-            async with control(own, qemu.CONTROL) as told:
-                if started.state >= 0:
-                    await told.load(started.state)
-                await begin(await asyncio.to_thread(_surroundings, run.launch, shared))
+            async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
+                if guest.spare is not None:
+                    await spares.furnish(guest.spare, launch, told)
+                elif guest.started.state >= 0:
+                    await told.load(guest.started.state)
+                await begin(await asyncio.to_thread(surroundings, launch, guest.shared))
         except HostError as error:
-            if said := started.complaint():
+            if said := guest.started.complaint():
                 error.add_note(f"QEMU said: {said}")
-            if said := shared.complaint():
+            if said := guest.shared.complaint():
                 error.add_note(f"what serves its volumes said: {said}")
             raise
 
@@ -233,14 +213,14 @@ class HeavyWeight(Reach):
 
     async def adopt(self, launch: Launch) -> Exit | Started | None:
         """Take over what an earlier daemon started."""
-        await self._groups()
+        group = await self._group(launch)
         monitor = RunDirectory(launch.run).read()
         if monitor is None:
             return None
         run = self._run_of(launch, monitor)
         shape = shaping.shape(launch.resources, "tcg")
         pidfd = monitor.open()
-        watched = _Watched(run, -1 if pidfd is None else pidfd, self._group(launch), shape)
+        watched = _Watched(run, -1 if pidfd is None else pidfd, group, shape)
         self._runs[launch.id] = watched
         if pidfd is None:
             return Exit(KILLED, error="its QEMU has ended")
@@ -322,11 +302,10 @@ class HeavyWeight(Reach):
 
     async def discard(self, launch: Launch) -> None:
         """End whatever still runs and remove every trace of the run; QEMU need not be there."""
-        await self._groups()
+        group = await self._group(launch)
         watched = self._runs.pop(launch.id, None)
         if watched is not None:
             await self._let_go(watched)
-        group = self._group(launch)
         await group.end()
         reach("heavy.ended")
         if watched is not None and watched.pidfd >= 0:
@@ -338,12 +317,12 @@ class HeavyWeight(Reach):
 
     async def sweep(self, known: frozenset[str]) -> None:
         """Remove what was left by runs of machines not in `known`; QEMU need not be there."""
-        layout = await self._groups()
+        layout = await self._guests.groups()
         for left in self._settings.run.iterdir() if self._settings.run.is_dir() else ():
             run = RunDirectory(left)
             if left.name not in known and run.own.is_dir():
-                if run.group:
-                    group = Group(layout, run.group)
+                for path in run.groups:
+                    group = Group(layout, path)
                     await group.end()
                     await group.remove()
                 await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
@@ -352,13 +331,13 @@ class HeavyWeight(Reach):
         """Give up watching, as the daemon ends; the machines run on."""
         if self._clocks is not None:
             await self._clocks.close()
+        await self._spares.close()
         for watched in self._runs.values():
             await self._let_go(watched)
             if watched.pidfd >= 0:
                 os.close(watched.pidfd)
         self._runs.clear()
-        if self._templates is not None:
-            self._templates.close()
+        self._guests.close()
 
     # What watches a run
 
@@ -392,47 +371,8 @@ class HeavyWeight(Reach):
         except KeyError as error:
             raise NotFound(f"container {machine_id} is not running") from error
 
-    # What the host has
-
-    async def _template(self, kit: Kit, shape: Shape) -> Template | None:
-        """Give the template of such machines; None where none can be made: they boot cold then."""
-        assert self._templates is not None
-        try:
-            return await self._templates.ensure(kit, shape, _log.info)
-        except HostError as error:
-            _log.warning("machines like %s boot cold: %s", shape, error)
-            return None
-
-    async def _probed(self) -> HostFacts:
-        if self._facts is None:
-            found = await facts.look(self._kits.agent.parent)
-            await self._groups()
-            self._templates = Templates(self._settings.templates, found.version, found.tsc_khz)
-            await asyncio.to_thread(self._templates.start)
-            record = self._settings.templates / "kvm.json"
-            self._accelerators = Accelerators(record, found.version)
-            self._facts = found
-        return self._facts
-
-    async def _groups(self) -> Layout:
+    async def _group(self, launch: Launch) -> Group:
         if self._clocks is None:
             self._clocks = Clocks(self._talking)
-        if self._layout is None:
-            self._layout = await asyncio.to_thread(lambda: cgroups.ensure(cgroups.detect()))
-        return self._layout
-
-    def _group(self, launch: Launch) -> Group:
-        assert self._layout is not None
-        parent = launch.cgroup_parent or self._settings.cgroup_parent
-        return Group(self._layout, os.path.join("/", parent, launch.id))
-
-
-def _surroundings(launch: Launch, shared: Shared) -> Surroundings:
-    """Give what the guest is told of its host, with entropy of its own."""
-    return Surroundings(
-        disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
-        clock=time.time_ns(),
-        entropy=secrets.token_bytes(_ENTROPY),
-        shares=shared.shares,
-        files=setup.generated_contents(launch),
-    )
+        await self._guests.groups()
+        return self._guests.group(launch)

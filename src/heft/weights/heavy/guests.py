@@ -1,0 +1,135 @@
+"""How a machine's guest comes to be: from a spare, from a template, or cold.
+
+What a weight has to know of the host for that (its QEMU, its control groups, whether KVM is usable)
+is looked up once, when it is first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heft.errors import HostError
+from heft.guest import kits, setup
+from heft.guest.setup import Disk, Surroundings
+from heft.host import cgroups
+from heft.host.cgroups import Group, Layout
+from heft.weights.heavy import facts, shaping
+from heft.weights.heavy.accelerators import Accelerators
+from heft.weights.heavy.templates import Templates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heft.guest.kits import Kit, Kits
+    from heft.guest.shares import Shared
+    from heft.weights.base import Launch
+    from heft.weights.heavy.facts import HostFacts
+    from heft.weights.heavy.qemu import Shape
+    from heft.weights.heavy.templates import Template
+
+_log = logging.getLogger(__name__)
+
+_ENTROPY = 64
+_DISKS = (
+    Disk("base", "base", "erofs", read_only=True),
+    Disk("upper", "upper", "ext4"),
+)
+_MODULES = Disk("modules", "modules", "ext4", read_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a machine's QEMU is started with."""
+
+    kit: Kit
+    shape: Shape
+    template: Template | None
+    """None: it boots cold."""
+    tsc_khz: int
+
+
+class Guests:
+    """The host, as far as guests need it."""
+
+    def __init__(self, templates: Path, cgroup_parent: str, kits_: Kits) -> None:
+        self._root = templates
+        self._cgroup_parent = cgroup_parent
+        self._kits = kits_
+        self._facts: HostFacts | None = None
+        self._layout: Layout | None = None
+        self._templates: Templates | None = None
+        self._accelerators: Accelerators | None = None
+
+    async def describe(self) -> str:
+        """Say what machines run on here. Raises `HeftError` where they cannot."""
+        found = await self.facts()
+        assert self._accelerators is not None
+        chosen = await asyncio.to_thread(self._accelerators.known)
+        if chosen is None:
+            return f"{found.version}, KVM is tried by the first machine"
+        return f"{found.version}, {chosen.accelerator} ({chosen.why})"
+
+    async def facts(self) -> HostFacts:
+        """Give what QEMU and processor are; look if need be."""
+        if self._facts is None:
+            found = await facts.look(self._kits.agent.parent)
+            await self.groups()
+            self._templates = Templates(self._root, found.version, found.tsc_khz)
+            await asyncio.to_thread(self._templates.start)
+            self._accelerators = Accelerators(self._root / "kvm.json", found.version)
+            self._facts = found
+        return self._facts
+
+    async def plan(self, launch: Launch) -> Plan:
+        """Say how a machine's guest is started; make what is missing for it."""
+        found = await self.facts()
+        kit = await self._kits.ensure(kits.DEFAULT, _log.info)
+        assert self._templates is not None
+        assert self._accelerators is not None
+        chosen = await self._accelerators.choose(kit, self._templates)
+        shape = shaping.shape(launch.resources, chosen.accelerator)
+        template = None if launch.cold_boot else await self._template(kit, shape)
+        return Plan(kit, shape, template, found.tsc_khz)
+
+    async def _template(self, kit: Kit, shape: Shape) -> Template | None:
+        """Give the template of such machines; None where none can be made: they boot cold then."""
+        assert self._templates is not None
+        try:
+            return await self._templates.ensure(kit, shape, _log.info)
+        except HostError as error:
+            _log.warning("machines like %s boot cold: %s", shape, error)
+            return None
+
+    async def groups(self) -> Layout:
+        """Give the host's control groups; look if need be."""
+        if self._layout is None:
+            self._layout = await asyncio.to_thread(lambda: cgroups.ensure(cgroups.detect()))
+        return self._layout
+
+    def group(self, launch: Launch) -> Group:
+        """Give the control group of a machine; only after `groups`."""
+        assert self._layout is not None
+        parent = launch.cgroup_parent or self._cgroup_parent
+        return Group(self._layout, os.path.join("/", parent, launch.id))
+
+    def close(self) -> None:
+        """Let go of the templates; machines keep theirs."""
+        if self._templates is not None:
+            self._templates.close()
+
+
+def surroundings(launch: Launch, shared: Shared) -> Surroundings:
+    """Give what a guest is told of its host, with entropy of its own."""
+    return Surroundings(
+        disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
+        clock=time.time_ns(),
+        entropy=secrets.token_bytes(_ENTROPY),
+        shares=shared.shares,
+        files=setup.generated_contents(launch),
+    )

@@ -1,0 +1,227 @@
+"""Spares: guests that were restored ahead, rehearsed, and wait to become the next machines.
+
+Restoring a guest takes QEMU some 50 ms, and the kernel's code that makes a machine of it takes
+software translation some 200 ms when it is first met; a spare has both behind it. There is one for
+the template that machines were last made from, stopped, so that it takes no processor's time, and
+it ends when no such machine was started for a while.
+
+A spare is a run of a machine that nobody knows (RUNS/ID, control group ID): a daemon that is killed
+leaves it to the next one's sweep, at every step of its way to a machine's run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heft.errors import HeftError
+from heft.failures import translated
+from heft.faults import reach
+from heft.guest import disks, rehearsal, setup, shares
+from heft.guest.agent import Agent
+from heft.guest.link import Link
+from heft.guest.shares import Shared
+from heft.guest.tokens import Tokens
+from heft.guest.wire import unix_connector
+from heft.host import grouping, processes, taps
+from heft.undo import Undo
+from heft.weights.heavy import hypervisor, qemu, shaping
+from heft.weights.heavy.control import control
+from heft.weights.heavy.guests import surroundings
+from heft.weights.heavy.hypervisor import RunDirectory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heft.host.cgroups import Group
+    from heft.weights.base import Launch
+    from heft.weights.heavy.control import Control
+    from heft.weights.heavy.guests import Guests, Plan
+
+_log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 120.0
+"""How long a spare waits for a machine."""
+QUIET_SECONDS = 0.05
+"""How long after a start a spare is begun with."""
+_UPPER = 64 << 20
+_ANSWER_SECONDS = 30.0
+_PART = 64
+"""Of the processor, while it rehearses, where 1024 is the usual one: machines that run go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A guest that waits."""
+
+    plan: Plan
+    run: Path
+    group: Group
+    started: hypervisor.Started
+
+
+class Spares:
+    """The spare, if there is one, and what makes the next."""
+
+    def __init__(self, run: Path, guests: Guests, *, enabled: bool = True) -> None:
+        self._run = run
+        self._guests = guests
+        self._enabled = enabled
+        self._spare: Spare | None = None
+        self._like: tuple[Launch, Plan] | None = None
+        self._used = 0.0
+        self._keeping: asyncio.Task[None] | None = None
+
+    # To become a machine
+
+    async def take(self, launch: Launch, plan: Plan, group: Group) -> Spare | None:
+        """Give the spare to a machine, if there is one for it: as its run, in its control group."""
+        spare = self._spare
+        if spare is None or spare.plan != plan or not _can_be(launch):
+            return None
+        self._spare = None
+        try:
+            await asyncio.to_thread(_move, spare, launch.run, group)
+        except HeftError as error:
+            _log.warning("a spare guest is of no use: %s", error)
+            await group.end()
+            await self._end(spare)
+            await asyncio.to_thread(shutil.rmtree, launch.run, ignore_errors=True)
+            return None
+        await spare.group.remove()
+        return spare
+
+    def used(self, launch: Launch, plan: Plan) -> None:
+        """Hear that a machine was started: there is to be a spare for the next one like it."""
+        if not self._enabled or plan.template is None or not _can_be(launch):
+            return
+        self._like, self._used = (launch, plan), time.monotonic()
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep())
+
+    # To be made, and to end
+
+    async def _keep(self) -> None:
+        """Have a spare for what was last started, until nothing was started for a while."""
+        while (left := self._used + LINGER_SECONDS - time.monotonic()) > 0:
+            assert self._like is not None
+            launch, plan = self._like
+            if self._spare is not None and self._spare.plan == plan:
+                await asyncio.sleep(min(left, 1.0))
+                continue
+            await asyncio.sleep(QUIET_SECONDS)
+            await self._drop()
+            try:
+                self._spare = await self._make(launch, plan)
+            except HeftError as error:
+                _log.warning("no spare guest could be made: %s", error)
+                break
+        await self._drop()
+
+    async def _make(self, like: Launch, plan: Plan) -> Spare:
+        identity = secrets.token_hex(32)
+        machine = rehearsal.machine(like, identity, self._run / identity)
+        group = self._guests.group(machine)
+        async with Undo() as undo:
+            undo.push("the spare guest", lambda: _discard(machine.run, group))
+            limits = dataclasses.replace(
+                shaping.limits(machine.resources, plan.shape), cpu_shares=_PART
+            )
+            await asyncio.to_thread(grouping.make, group, limits)
+            RunDirectory(machine.run).make(hypervisor.user_of(identity), (group.path,))
+            await disks.make_upper(machine.run / qemu.UPPER, _UPPER)
+            started = hypervisor.start(machine, plan, group, ())
+            spare = Spare(plan, machine.run, group, started)
+            undo.push("its QEMU", lambda: self._end(spare))
+            await _rehearse(machine, started)
+            undo.commit()
+        return spare
+
+    async def _drop(self) -> None:
+        if self._spare is not None:
+            spare, self._spare = self._spare, None
+            await self._end(spare)
+
+    async def _end(self, spare: Spare) -> None:
+        await _discard(spare.run, spare.group)
+        spare.started.close()
+        await processes.ended(spare.started.pidfd)
+        processes.reap_child(spare.started.pidfd)
+        os.close(spare.started.pidfd)
+
+    async def close(self) -> None:
+        """End the spare."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._drop()
+
+
+def _can_be(launch: Launch) -> bool:
+    """Say whether a machine has no devices but those of a template."""
+    return not (launch.cold_boot or setup.loads_modules(launch) or shares.shared_points(launch))
+
+
+async def _rehearse(machine: Launch, started: hypervisor.Started) -> None:
+    own = RunDirectory(machine.run).own
+    async with control(own, qemu.CONTROL) as told:
+        await told.load(started.state)
+        link = Link(unix_connector(str(own / qemu.AGENT)), Tokens(machine.run / "tokens"), "spare")
+        try:
+            fields = rehearsal.fields(machine, surroundings(machine, Shared()))
+            await asyncio.gather(link.open(_ANSWER_SECONDS), Agent(link).rehearse(fields))
+        finally:
+            await link.close()
+        await told.execute("stop")
+
+
+def _move(spare: Spare, run: Path, group: Group) -> None:
+    """Let the spare's run be a machine's. At each step its group is one of those noted in it."""
+    before, after = RunDirectory(spare.run), RunDirectory(run)
+    before.note_groups(spare.group.path, group.path)
+    grouping.move(spare.group.processes(), group)
+    reach("spare.moved")
+    with translated(f"make {run}"):
+        os.rename(spare.run, run)
+    reach("spare.renamed")
+    after.note_groups(group.path)
+    (run / qemu.UPPER).unlink()  # QEMU has it open, until it has the machine's
+
+
+async def furnish(spare: Spare, launch: Launch, told: Control) -> None:
+    """Put the machine's own disks and network behind the devices of a guest, and let it go on."""
+    assert launch.root.base is not None
+    paths = (launch.root.base, launch.root.upper / qemu.UPPER)
+    plug = None
+    if launch.endpoint is not None:
+        plug = asyncio.create_task(taps.plug(spare.started.tap, launch.endpoint.interface))
+    try:
+        for number, (name, path) in enumerate(zip(qemu.DISKS, paths, strict=True)):
+            read_only = name == "base"
+            with translated(f"open the disks of {launch.id}"):
+                mode = os.O_RDONLY if read_only else os.O_RDWR
+                disk = os.open(path, mode | os.O_CLOEXEC)
+            try:
+                await told.change_disk(name, number, disk, read_only=read_only)
+            finally:
+                os.close(disk)
+        if plug is not None:
+            await plug
+        await told.execute("cont")
+    finally:
+        if plug is not None and not plug.done():
+            plug.cancel()
+            await asyncio.gather(plug, return_exceptions=True)
+
+
+async def _discard(run: Path, group: Group) -> None:
+    await group.end()
+    await group.remove()
+    await asyncio.to_thread(shutil.rmtree, run, ignore_errors=True)
