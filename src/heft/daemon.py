@@ -31,6 +31,7 @@ from heft.networks.settings import NetworkSettings
 log = logging.getLogger("heft")
 
 _REMAP = "give machines users of their own, with ids from /etc/subuid and /etc/subgid"
+_SPARE = "keep a guest ready for the next heavy machine for so long; 0: none (%(default)g)"
 FIRST_PASSED_DESCRIPTOR = 3
 """Where systemd puts the sockets it opened (sd_listen_fds(3))."""
 
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--namespace-prefix", default=network.namespace_prefix, help="of network namespaces")
     add("--default-weight", default="light", help="of machines that name none (%(default)s)")
     add("--runtime", default="crun", help="the OCI runtime of light machines (%(default)s)")
+    add("--spare-seconds", type=float, default=120.0, metavar="SECONDS", help=_SPARE)
     add("--userns-remap", default="", metavar="default|USER[:GROUP]", help=_REMAP)
     add("--teardown", action="store_true", help="stop all machines, remove the networks, and end")
     add("--pid-file", type=Path, help="write the process id here")
@@ -72,6 +74,7 @@ def engine_settings(arguments: argparse.Namespace) -> Settings:
         cgroup_parent=arguments.cgroup_parent,
         default_weight=arguments.default_weight,
         runtime=arguments.runtime,
+        spare_seconds=arguments.spare_seconds,
         **({"agent": arguments.agent} if arguments.agent else {}),
         remap=Remap.read(arguments.userns_remap),
         network=NetworkSettings(

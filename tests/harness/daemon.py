@@ -61,6 +61,8 @@ class Daemon:
 
     program = "heft.daemon"
     """The module to run."""
+    spare_seconds = 0
+    """How long it keeps a guest ready: what is left on the host then is not the machines' alone."""
 
     def __init__(self, directory: Path, *extra: str) -> None:
         self.directory = directory
@@ -87,6 +89,7 @@ class Daemon:
         command = [sys.executable, "-m", self.program, "--data", self.data, "--run", self.run]
         command += ["--cgroup-parent", CGROUP_PARENT, "--log-level", "debug"]
         command += ["--agent", agent.built() / "heft-agent", *self.extra]
+        command += ["--spare-seconds", str(self.spare_seconds)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}

@@ -17,6 +17,7 @@ from heft.weights.heavy.qemu import Card, Disks, Shape
 
 SHAPE = Shape(memory=256 << 20, cpus=1, accelerator="tcg")
 DISKS = Disks(base=10, upper=11)
+CARD = Card(tap=13)
 
 
 def options(command: list[str], name: str) -> list[str]:
@@ -34,9 +35,9 @@ def devices(command: list[str]) -> list[str]:
 
 
 def test_a_machine_has_the_devices_of_its_template_at_the_same_addresses():
-    template = qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 2_000_000)
-    card = Card(tap=12, mac="02:42:ac:11:00:02")
-    for command in (qemu.restored(SHAPE, 9, DISKS, card), qemu.restored(SHAPE, 9, DISKS, None)):
+    template = qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", CARD, 2_000_000)
+    plugged = Card(tap=12, mac="02:42:ac:11:00:02")
+    for command in (qemu.restored(SHAPE, 9, DISKS, plugged), qemu.restored(SHAPE, 9, DISKS, CARD)):
         assert devices(command) == devices(template)
         for option in ("-machine", "-cpu", "-m", "-smp", "-accel"):
             assert options(command, option) == options(template, option)
@@ -48,7 +49,7 @@ def test_shares_stand_behind_the_devices_of_the_template():
     assert options(words, "-fsdev") == [
         *("proxy,id=share0,sock_fd=20", "proxy,id=share1,sock_fd=21"),
     ]
-    template = devices(qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 0))
+    template = devices(qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", CARD, 0))
     slots = [word for device in template for word in device.split(",") if "addr=" in word]
     for device, each in zip(devices(words), served, strict=True):
         assert f"fsdev={each.tag},mount_tag={each.tag}" in device
@@ -60,25 +61,25 @@ def test_shares_stand_behind_the_devices_of_the_template():
 
 
 def test_only_a_template_shares_its_memory_with_the_file():
-    template = qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 0)
-    restored = qemu.restored(SHAPE, 9, DISKS, None)
+    template = qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", CARD, 0)
+    restored = qemu.restored(SHAPE, 9, DISKS, CARD)
     assert "share=on" in options(template, "-object")[0]
     assert "share=off" in options(restored, "-object")[0]
     assert "/proc/self/fd/9" in options(restored, "-object")[0]
 
 
 def test_what_is_restored_boots_no_kernel_and_waits_for_its_state():
-    restored = qemu.restored(SHAPE, 9, DISKS, None)
+    restored = qemu.restored(SHAPE, 9, DISKS, CARD)
     assert "-kernel" not in restored
     assert options(restored, "-incoming") == ["defer"]
-    cold = qemu.cold(SHAPE, "/kernel", "/initramfs", DISKS, None, 0)
+    cold = qemu.cold(SHAPE, "/kernel", "/initramfs", DISKS, CARD, 0)
     assert options(cold, "-kernel") == ["/kernel"]
     assert "-incoming" not in cold
 
 
 def test_all_disks_but_its_own_can_only_be_read():
     disks = Disks(base=10, upper=11, modules=12)
-    base, upper, modules = options(qemu.restored(SHAPE, 9, disks, None), "-blockdev")
+    base, upper, modules = options(qemu.restored(SHAPE, 9, disks, CARD), "-blockdev")
     assert "read-only=on" in base
     assert "read-only=on" in modules
     assert "read-only=on" not in upper
@@ -86,9 +87,9 @@ def test_all_disks_but_its_own_can_only_be_read():
 
 def test_the_sandbox_is_on_in_every_command():
     for command in (
-        qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", 0),
-        qemu.cold(SHAPE, "/kernel", "/initramfs", DISKS, None, 0),
-        qemu.restored(SHAPE, 9, DISKS, None),
+        qemu.template(SHAPE, "/kernel", "/initramfs", "/run/memory", CARD, 0),
+        qemu.cold(SHAPE, "/kernel", "/initramfs", DISKS, CARD, 0),
+        qemu.restored(SHAPE, 9, DISKS, CARD),
     ):
         (sandbox,) = options(command, "-sandbox")
         assert sandbox.startswith("on,")

@@ -71,7 +71,13 @@ class Engine:
         database = Database(layout.database)
         kits = Kits(layout.kits, settings.agent)
         await asyncio.to_thread(kits.start)
-        weights = registry.weights(layout, settings.cgroup_parent, settings.runtime, kits)
+        weights = registry.weights(
+            layout,
+            settings.cgroup_parent,
+            settings.runtime,
+            kits,
+            spare_seconds=settings.spare_seconds,
+        )
         records = Records(database)
         parts = Parts(
             settings=settings,

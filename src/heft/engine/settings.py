@@ -20,6 +20,8 @@ class Settings:
     default_weight: str = "light"
     runtime: str = "crun"
     """The OCI runtime of light machines."""
+    spare_seconds: float = 120.0
+    """How long a guest is kept ready for the next heavy machine; 0: none is."""
     agent: Path = Path(sys.prefix) / "libexec" / "heft-agent"
     """The program that guests of other kernels start with (agent/)."""
     remap: Remap = field(default_factory=Remap)

@@ -13,13 +13,20 @@ if TYPE_CHECKING:
     from heft.weights.base import Weight
 
 
-def weights(layout: Layout, cgroup_parent: str, runtime: str, kits: Kits) -> dict[str, Weight]:
+def weights(
+    layout: Layout, cgroup_parent: str, runtime: str, kits: Kits, *, spare_seconds: float
+) -> dict[str, Weight]:
     """Make one of each; every machine's run has a directory of its own in `layout.runs`."""
     light = LightWeight(
         LightSettings(run=layout.runs, cgroup_parent=cgroup_parent, runtime=runtime)
     )
     heavy = HeavyWeight(
-        HeavySettings(run=layout.runs, templates=layout.templates, cgroup_parent=cgroup_parent),
+        HeavySettings(
+            run=layout.runs,
+            templates=layout.templates,
+            cgroup_parent=cgroup_parent,
+            spare_seconds=spare_seconds,
+        ),
         kits,
     )
     return {light.name: light, heavy.name: heavy}

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.errors import HeftError
+from heft.errors import HeftError, HostError
 from heft.failures import translated
 from heft.faults import reach
 from heft.guest import disks, rehearsal, setup, shares
@@ -42,13 +42,10 @@ if TYPE_CHECKING:
 
     from heft.host.cgroups import Group
     from heft.weights.base import Launch
-    from heft.weights.heavy.control import Control
     from heft.weights.heavy.guests import Guests, Plan
 
 _log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 120.0
-"""How long a spare waits for a machine."""
 QUIET_SECONDS = 0.05
 """How long after a start a spare is begun with."""
 _UPPER = 64 << 20
@@ -67,13 +64,22 @@ class Spare:
     started: hypervisor.Started
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was a spare, and is a machine's guest."""
+
+    started: hypervisor.Started
+    plugged: asyncio.Task[None]
+    """Is done when the machine's network is there; removing an interface takes the kernel long."""
+
+
 class Spares:
     """The spare, if there is one, and what makes the next."""
 
-    def __init__(self, run: Path, guests: Guests, *, enabled: bool = True) -> None:
+    def __init__(self, run: Path, guests: Guests, seconds: float) -> None:
         self._run = run
         self._guests = guests
-        self._enabled = enabled
+        self._seconds = seconds
         self._spare: Spare | None = None
         self._like: tuple[Launch, Plan] | None = None
         self._used = 0.0
@@ -81,26 +87,38 @@ class Spares:
 
     # To become a machine
 
-    async def take(self, launch: Launch, plan: Plan, group: Group) -> Spare | None:
-        """Give the spare to a machine, if there is one for it: as its run, in its control group."""
+    async def take(self, launch: Launch, plan: Plan, group: Group) -> Taken | None:
+        """Let the spare, if there is one for it, be the guest of a machine.
+
+        Its run is the machine's then, in the machine's control group, with the machine's disks.
+        """
         spare = self._spare
         if spare is None or spare.plan != plan or not _can_be(launch):
             return None
         self._spare = None
+        plugging = asyncio.create_task(_plug(spare, launch))
         try:
+            if not spare.started.monitor.is_alive():
+                raise HostError("its QEMU has ended")
             await asyncio.to_thread(_move, spare, launch.run, group)
-        except HeftError as error:
-            _log.warning("a spare guest is of no use: %s", error)
+            await _furnish(launch)
+            await spare.group.remove()
+        except BaseException as error:
+            plugging.cancel()
+            await asyncio.gather(plugging, return_exceptions=True)
             await group.end()
             await self._end(spare)
             await asyncio.to_thread(shutil.rmtree, launch.run, ignore_errors=True)
+            if not isinstance(error, HeftError):
+                raise
+            _log.warning("a spare guest is of no use: %s", error)
             return None
-        await spare.group.remove()
-        return spare
+        _log.debug("%s: the spare guest is taken", launch.id)
+        return Taken(spare.started, plugging)
 
     def used(self, launch: Launch, plan: Plan) -> None:
         """Hear that a machine was started: there is to be a spare for the next one like it."""
-        if not self._enabled or plan.template is None or not _can_be(launch):
+        if not self._seconds or plan.template is None or not _can_be(launch):
             return
         self._like, self._used = (launch, plan), time.monotonic()
         if self._keeping is None or self._keeping.done():
@@ -110,7 +128,7 @@ class Spares:
 
     async def _keep(self) -> None:
         """Have a spare for what was last started, until nothing was started for a while."""
-        while (left := self._used + LINGER_SECONDS - time.monotonic()) > 0:
+        while (left := self._used + self._seconds - time.monotonic()) > 0:
             assert self._like is not None
             launch, plan = self._like
             if self._spare is not None and self._spare.plan == plan:
@@ -142,6 +160,7 @@ class Spares:
             undo.push("its QEMU", lambda: self._end(spare))
             await _rehearse(machine, started)
             undo.commit()
+        _log.debug("%s: a spare guest waits", identity)
         return spare
 
     async def _drop(self) -> None:
@@ -195,30 +214,30 @@ def _move(spare: Spare, run: Path, group: Group) -> None:
     (run / qemu.UPPER).unlink()  # QEMU has it open, until it has the machine's
 
 
-async def furnish(spare: Spare, launch: Launch, told: Control) -> None:
-    """Put the machine's own disks and network behind the devices of a guest, and let it go on."""
+async def _plug(spare: Spare, launch: Launch) -> None:
+    if launch.endpoint is None:
+        return
+    tap = os.dup(spare.started.tap)  # whoever started the guest may have let go of it meanwhile
+    try:
+        await taps.plug(tap, launch.endpoint.interface)
+    finally:
+        os.close(tap)
+
+
+async def _furnish(launch: Launch) -> None:
+    """Put the machine's own disks behind the devices of a guest, and let it go on."""
     assert launch.root.base is not None
     paths = (launch.root.base, launch.root.upper / qemu.UPPER)
-    plug = None
-    if launch.endpoint is not None:
-        plug = asyncio.create_task(taps.plug(spare.started.tap, launch.endpoint.interface))
-    try:
+    async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
         for number, (name, path) in enumerate(zip(qemu.DISKS, paths, strict=True)):
             read_only = name == "base"
             with translated(f"open the disks of {launch.id}"):
-                mode = os.O_RDONLY if read_only else os.O_RDWR
-                disk = os.open(path, mode | os.O_CLOEXEC)
+                disk = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
             try:
                 await told.change_disk(name, number, disk, read_only=read_only)
             finally:
                 os.close(disk)
-        if plug is not None:
-            await plug
         await told.execute("cont")
-    finally:
-        if plug is not None and not plug.done():
-            plug.cancel()
-            await asyncio.gather(plug, return_exceptions=True)
 
 
 async def _discard(run: Path, group: Group) -> None:

@@ -30,12 +30,12 @@ from heft.host.cgroups import Group
 from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
-from heft.weights.heavy import ending, hypervisor, qemu, shaping, spares
+from heft.weights.heavy import ending, hypervisor, qemu, shaping
 from heft.weights.heavy.control import control
 from heft.weights.heavy.filing import Reach
 from heft.weights.heavy.guests import Guests, surroundings
 from heft.weights.heavy.hypervisor import RunDirectory
-from heft.weights.heavy.spares import Spare, Spares
+from heft.weights.heavy.spares import Spares, Taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -59,8 +59,8 @@ class HeavySettings:
     """The directory of the runs' directories (`run/ID`)."""
     templates: Path
     cgroup_parent: str = "/heft"
-    spares: bool = True
-    """Whether a guest is kept ready for the next machine."""
+    spare_seconds: float = 0.0
+    """How long a guest is kept ready for the next machine; 0: none is."""
 
 
 @dataclass(slots=True)
@@ -84,7 +84,8 @@ class _Guest:
     watched: _Watched
     started: hypervisor.Started
     shared: Shared
-    spare: Spare | None
+    taken: Taken | None
+    """What becomes of a spare; None: it is none."""
 
 
 class HeavyWeight(Reach):
@@ -102,7 +103,7 @@ class HeavyWeight(Reach):
         self._runs: dict[str, _Watched] = {}
         self._beginning: set[str] = set()
         self._guests = Guests(settings.templates, settings.cgroup_parent, kits_)
-        self._spares = Spares(settings.run, self._guests, enabled=settings.spares)
+        self._spares = Spares(settings.run, self._guests, settings.spare_seconds)
         self._clocks: Clocks | None = None
 
     async def probe(self) -> Availability:
@@ -167,12 +168,11 @@ class HeavyWeight(Reach):
             await asyncio.to_thread(grouping.make, group, limits)
             reach("heavy.grouped")
             async with shares.serve(launch, group) as shared:
-                spare = await self._spares.take(launch, plan, group)
-                started = (
-                    spare.started
-                    if spare is not None
-                    else hypervisor.start(launch, plan, group, shared.served)
-                )
+                taken = await self._spares.take(launch, plan, group)
+                if taken is not None:
+                    started = taken.started
+                else:
+                    started = hypervisor.start(launch, plan, group, shared.served)
                 reach("heavy.spawned")
                 try:
                     run = self._run_of(launch, started.monitor)
@@ -180,9 +180,11 @@ class HeavyWeight(Reach):
                     self._runs[launch.id] = watched
                     RunDirectory(launch.run).write(started.monitor)
                     reach("heavy.recorded")
-                    yield _Guest(watched, started, shared, spare)
+                    yield _Guest(watched, started, shared, taken)
                 finally:
                     started.close()
+                    if taken is not None:
+                        await asyncio.wait({taken.plugged})
             undo.commit()
         self._spares.used(launch, plan)
 
@@ -190,12 +192,13 @@ class HeavyWeight(Reach):
         """Let QEMU take its state, and the guest become the machine."""
         launch = guest.watched.run.launch
         try:
-            async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
-                if guest.spare is not None:
-                    await spares.furnish(guest.spare, launch, told)
-                elif guest.started.state >= 0:
-                    await told.load(guest.started.state)
-                await begin(await asyncio.to_thread(surroundings, launch, guest.shared))
+            if guest.taken is None:
+                async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
+                    if guest.started.state >= 0:
+                        await told.load(guest.started.state)
+            await begin(await asyncio.to_thread(surroundings, launch, guest.shared))
+            if guest.taken is not None:
+                await guest.taken.plugged
         except HostError as error:
             if said := guest.started.complaint():
                 error.add_note(f"QEMU said: {said}")
