@@ -31,10 +31,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time. What `after` does is not timed."""
+    """One thing to time. What `before` and `after` do is not timed."""
 
     action: Action
     after: Action = lambda: None
+    before: Action = lambda: None
 
 
 def command(argv: tuple[str, ...], environment: Mapping[str, str]) -> Action:
@@ -70,6 +71,7 @@ def interleaved(cases: Mapping[str, Case], rounds: int, warm_up: int = 2) -> dic
     for number in range(-warm_up, rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            cases[name].before()
             taken = seconds(cases[name].action) * 1000
             cases[name].after()
             if number >= 0:
