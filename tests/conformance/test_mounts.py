@@ -6,7 +6,7 @@ import pytest
 
 from heft.errors import HeftError
 from heft.model.machine import MountKind, MountPoint
-from heft.weights.heavy.weight import HeavyWeight
+from heft.weights.heavy.guests import Guests
 from tests.conformance.conftest import Bench, logged
 
 
@@ -82,5 +82,5 @@ async def test_they_are_there_without_a_template_too(
         return None
 
     if bench.name == "heavy":
-        monkeypatch.setattr(HeavyWeight, "_template", none)
+        monkeypatch.setattr(Guests, "_template", none)
     assert await bench.output("cat", "/x/file", mounts=(bind(place, "/x"),)) == "host\n"
