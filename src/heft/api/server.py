@@ -30,7 +30,7 @@ from heft.api.docker import (
     usage,
     volumes,
 )
-from heft.api.native import kits, own
+from heft.api.native import consoles, kits, own
 from heft.api.routes import Routes
 from heft.errors import HostError
 
@@ -59,6 +59,7 @@ _HANDLERS = (
     system,
     usage,
     volumes,
+    consoles,
     kits,
     own,
 )

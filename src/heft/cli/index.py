@@ -26,6 +26,7 @@ COMMANDS = {
     ),
     "bootstrap": ("bootstrap:BOOTSTRAP", "Make an image from a template, such as a distribution"),
     "commit": ("contents:COMMIT", "Create a new image from a machine's changes"),
+    "console": ("console:CONSOLE", "Connect to the console of a machine with its own kernel"),
     "cp": ("cp:CP", "Copy files/folders between a machine and the local filesystem"),
     "create": ("create:CREATE", "Create a new machine"),
     "diff": (
@@ -107,8 +108,8 @@ ALIASES = {
     **{
         f"machine {name}": name
         for name in (
-            "attach commit cp create diff exec export kill logs pause port rename restart rm run"
-            " start stats stop top unpause update wait"
+            "attach commit console cp create diff exec export kill logs pause port rename restart"
+            " rm run start stats stop top unpause update wait"
         ).split()
     },
     **{f"image {name}": name for name in "history import load save tag".split()},

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from heft.engine import creation, log_config, logs, names, process_table, removal
 from heft.engine.life import Life
-from heft.errors import Conflict, HeftError, InvalidArgument
+from heft.errors import Conflict, HeftError, InvalidArgument, NotSupported
 from heft.host import space
 from heft.host.processes import run
 from heft.model.machine import Machine, State
-from heft.weights.abilities import Listing
+from heft.weights.abilities import Consoled, Listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -136,6 +136,20 @@ class Machines:
     async def attach(self, reference: str) -> Session:
         """Open a session on its streams; before it runs, on those of its next run."""
         return await self.life(reference).attach()
+
+    async def console(self, reference: str, *, force: bool) -> tuple[bytes, Session]:
+        """Open its console; the last that it has said goes first.
+
+        Raises `NotSupported` for a machine that has none.
+        """
+        machine = self._running(reference)
+        weight = self._parts.weight(machine)
+        if not isinstance(weight, Consoled):
+            raise NotSupported(
+                f"container {machine.name} has no console: its kernel is the host's",
+                hint="attach, logs and exec -it reach what runs in it",
+            )
+        return await weight.console(machine.id, force=force)
 
     async def resize(self, reference: str, rows: int, columns: int) -> None:
         """Tell its terminal the size."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from heft.model.files import Change, FileStatus, Landing
     from heft.model.process import GuestProcess
-    from heft.weights.base import Launch
+    from heft.weights.base import Launch, Session
 
 
 @runtime_checkable
@@ -61,6 +61,17 @@ class Listing(Protocol):
 
     async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
         """Give what runs in a machine."""
+
+
+@runtime_checkable
+class Consoled(Protocol):
+    """A weight whose machines have a console, as hardware has: of their kernel."""
+
+    async def console(self, machine_id: str, *, force: bool) -> tuple[bytes, Session]:
+        """Give the last that it has said, and the line; only one client at a time has that.
+
+        Raises `Conflict` where somebody has it, unless `force` takes it from him.
+        """
 
 
 @runtime_checkable

@@ -135,11 +135,28 @@ class Control:
         capability = {"capability": "x-ignore-shared", "state": True}
         await self.execute("migrate-set-capabilities", capabilities=[capability])
 
-    async def console(self) -> str:
+    async def console(self) -> bytes:
         """Take what the kernel has said on its console since it was last asked."""
         size = CONSOLE_SIZE
         said = await self.execute("ringbuf-read", device="console", size=size, format="base64")
-        return base64.b64decode(str(said)).decode(errors="replace")
+        return base64.b64decode(str(said))
+
+    async def lend_console(self, line: int) -> None:
+        """Let what the kernel says go to a socket of ours, and what comes from there to it."""
+        socket.send_fds(self._socket, [b" "], [line])
+        await self.execute("getfd", fdname="console")
+        address = {"type": "fd", "data": {"str": "console"}}
+        await self._change_console("socket", addr=address, server=False)
+
+    async def keep_console(self) -> None:
+        """Let QEMU keep the last of it, if it does not."""
+        for device in await self.execute("query-chardev"):
+            if device.get("label") == "console" and device.get("filename") != "ringbuf":
+                await self._change_console("ringbuf", size=CONSOLE_SIZE)
+
+    async def _change_console(self, kind: str, **options: Any) -> None:
+        backend = {"type": kind, "data": options}
+        await self.execute("chardev-change", id="console", backend=backend)
 
     async def over(self) -> str:
         """Return when the guest is over, and say how."""

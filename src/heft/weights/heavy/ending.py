@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.guest.run import GuestRun
+    from heft.weights.heavy.console import Console
 
 _PANIC = "Kernel panic - "
 _LONGEST_LINE = 300
@@ -33,10 +34,10 @@ async def killed(run: GuestRun) -> bool:
     return True
 
 
-async def seen(own: Path, monitor: int) -> str:
+async def seen(own: Path, monitor: int, console: Console) -> str:
     """Return when a guest is over, and say how; or when its monitor has ended (a pidfd): empty."""
     ended = asyncio.create_task(processes.ended(monitor))
-    over = asyncio.create_task(_guest_over(own))
+    over = asyncio.create_task(_guest_over(own, console))
     try:
         await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
         if over.done() and over.exception() is None:
@@ -49,12 +50,12 @@ async def seen(own: Path, monitor: int) -> str:
     return ""
 
 
-async def _guest_over(own: Path) -> str:
+async def _guest_over(own: Path, console: Console) -> str:
     """Return when the guest is over, and say why, as far as its console tells."""
-    async with control(own, qemu.CONTROL) as told:
+    async with control(own, qemu.CONTROL) as told, console.reached(told):
         how = await told.over()
-        said = await told.console()
-    return told_of(how, said)
+        said = await console.recent()
+    return told_of(how, said.decode(errors="replace"))
 
 
 def told_of(how: str, said: str) -> str:

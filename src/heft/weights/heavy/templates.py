@@ -202,7 +202,7 @@ async def _ready(told: Control, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             while READY not in seen:
                 await asyncio.sleep(_PAUSE)
-                seen = (seen + await told.console())[-_MOST_CONSOLE:]
+                seen = (seen + (await told.console()).decode(errors="replace"))[-_MOST_CONSOLE:]
     except TimeoutError:
         last = " / ".join(seen.strip().splitlines()[-3:])
         raise HostError(f"the guest was not ready in {seconds:g} s: {last}") from None

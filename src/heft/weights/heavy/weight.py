@@ -13,7 +13,7 @@ import dataclasses
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
 from heft.weights.heavy import ending, hypervisor, qemu, shaping
+from heft.weights.heavy.console import Console
 from heft.weights.heavy.control import control
 from heft.weights.heavy.filing import Reach
 from heft.weights.heavy.guests import Guests, surroundings
@@ -75,6 +76,7 @@ class _Watched:
     why: str = "its QEMU was killed"
     """Why its monitor ends, if the guest does not go down by itself."""
     watching: asyncio.Task[None] | None = None
+    console: Console = field(default_factory=Console)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,10 @@ class HeavyWeight(Reach):
         """Open a session on the workload's own streams."""
         return await self._watched(machine_id).run.attach()
 
+    async def console(self, machine_id: str, *, force: bool) -> tuple[bytes, Session]:
+        """Open its console; what it has said last goes first."""
+        return await self._watched(machine_id).console.open(force=force)
+
     async def resize(self, machine_id: str, rows: int, columns: int) -> None:
         """Tell the workload's terminal the size."""
         await self._watched(machine_id).run.resize(rows, columns)
@@ -347,7 +353,7 @@ class HeavyWeight(Reach):
     async def _watch(self, watched: _Watched) -> None:
         """Tell a run when its guest or its QEMU is over."""
         own = RunDirectory(watched.run.launch.run).own
-        how = await ending.seen(own, watched.pidfd)
+        how = await ending.seen(own, watched.pidfd, watched.console)
         if not how:
             # Its monitor alone may be gone: a QEMU that nobody watches is nobody's machine.
             await watched.group.end()

@@ -1,0 +1,140 @@
+"""The console of a machine: what its kernel says, and who has the line.
+
+QEMU keeps the last of what the kernel says (`ringbuf`), and nobody need be there. A client who
+opens the console gets the line itself: QEMU is told to have a socket in the place of the buffer
+(`chardev-change`, qemu-qmp-ref(7)), and the buffer again afterwards. One who does not read holds up
+nothing but the guest's own serial port. What a daemon that was killed had opened is closed by that,
+and the next one takes the line back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from heft.errors import Conflict, HeftError, HostError
+from heft.model.machine import Stream
+from heft.weights.heavy.qemu import CONSOLE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from heft.weights.heavy.control import Control
+
+_BLOCK = 1 << 15
+
+
+class Console:
+    """That of one machine's run."""
+
+    def __init__(self) -> None:
+        self._told: Control | None = None
+        self._recent = b""
+        self._session: ConsoleSession | None = None
+        self._changing = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def reached(self, told: Control) -> AsyncIterator[None]:
+        """Have a connection to QEMU within."""
+        async with self._changing:
+            await told.keep_console()
+            self._told = told
+        try:
+            yield
+        finally:
+            self._told = None
+            if self._session is not None:
+                self._session.cut()
+
+    async def recent(self) -> bytes:
+        """Give the last of what the kernel has said; at most `CONSOLE_SIZE` bytes."""
+        if self._told is not None and self._session is None:
+            self._keep(await self._told.console())
+        return self._recent
+
+    async def open(self, *, force: bool) -> tuple[bytes, ConsoleSession]:
+        """Give the last of what was said, and the line; `force` takes it from who has it.
+
+        Raises `Conflict` where somebody has it, `HostError`.
+        """
+        async with self._changing:
+            if self._told is None:
+                raise HostError("QEMU cannot be reached at the moment", hint="try again")
+            if self._session is not None:
+                if not force:
+                    raise Conflict("the console is in use", hint="--force takes it over")
+                self._session.cut()
+                await self._take_back(self._session)
+            recent = await self.recent()
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    ours.setblocking(False)
+                    await self._told.lend_console(theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+            self._session = ConsoleSession(ours, self._keep, self._closed)
+            return recent, self._session
+
+    async def _closed(self, session: ConsoleSession) -> None:
+        async with self._changing:
+            await self._take_back(session)
+
+    async def _take_back(self, session: ConsoleSession) -> None:
+        if self._session is session:
+            self._session = None
+            if self._told is not None:
+                with contextlib.suppress(HeftError):  # where its QEMU has just ended
+                    await self._told.keep_console()
+        session.end()
+
+    def _keep(self, said: bytes) -> None:
+        self._recent = (self._recent + said)[-CONSOLE_SIZE:]
+
+
+class ConsoleSession:
+    """`heft.weights.base.Session`; all output is STDOUT."""
+
+    def __init__(
+        self,
+        line: socket.socket,
+        heard: Callable[[bytes], None],
+        closed: Callable[[ConsoleSession], Awaitable[None]],
+    ) -> None:
+        self._line = line
+        self._heard = heard
+        self._closed = closed
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self) -> tuple[Stream, bytes] | None:
+        """Give what the kernel says next; None when the line is somebody else's, or gone."""
+        try:
+            data = await self._loop.sock_recv(self._line, _BLOCK)
+        except OSError:
+            return None
+        self._heard(data)
+        return (Stream.STDOUT, data) if data else None
+
+    async def write(self, data: bytes) -> None:
+        """Type something; dropped where the line is gone."""
+        with contextlib.suppress(OSError):
+            await self._loop.sock_sendall(self._line, data)
+
+    async def close_stdin(self) -> None:
+        """Do nothing: a console has no end of input."""
+
+    async def close(self) -> None:
+        """Give the line back."""
+        await self._closed(self)
+
+    def cut(self) -> None:
+        """Let whoever reads it find its end."""
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Let go of the line; harmless when repeated."""
+        self._line.close()

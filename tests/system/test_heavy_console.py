@@ -1,0 +1,130 @@
+"""The console of heavy machines, on a real terminal: what their kernels say, and what is typed."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import emptied, serving
+from tests.harness.terminal import Terminal
+
+SECONDS = 30.0
+SAY = "echo '<3>{}' >/dev/kmsg"
+"""As an error: the kernel of guests is quiet about less (loglevel=4)."""
+LEAVE = "\x1d"
+"""Ctrl-]"""
+
+
+@pytest.fixture(scope="module")
+def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Give a daemon with one image; its first machine makes the template for all."""
+    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def heft(heavy_daemon: Daemon) -> Iterator[Client]:
+    """Give a client; `deep` is a machine whose devices are all there, and its kernel has spoken."""
+    with emptied(heavy_daemon):
+        client = Client("heft", heavy_daemon)
+        options = ("-d", "--name", "deep", "--weight", "heavy", "--privileged", "--network", "none")
+        client("run", *options, BUSYBOX, "sh", "-c", f"{SAY.format('first')}; sleep 1000")
+        eventually(lambda: "first" in console(client))
+        yield client
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+def console(client: Client, *options: str) -> str:
+    """Give what the console has said last: without anything to type it is left at once."""
+    return client("console", *options, "deep").stdout
+
+
+def terminal(client: Client, *options: str) -> Terminal:
+    opened = Terminal([*client.program, "console", *options, "deep"], client.environment)
+    opened.until("ctrl-] leaves it")
+    return opened
+
+
+def test_what_was_said_stays_and_more_comes(heft: Client) -> None:
+    with terminal(heft) as seen:
+        seen.until("first")
+        heft("exec", "deep", "sh", "-c", SAY.format("second"))
+        seen.until("second")
+        seen.write(LEAVE)
+        assert seen.ended() == 0
+    heft("exec", "deep", "sh", "-c", SAY.format("third"))
+    said = console(heft)
+    assert [said.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
+
+
+def test_what_is_typed_arrives(heft: Client) -> None:
+    heft("exec", "-d", "deep", "sh", "-c", "exec sh </dev/ttyS0 >/dev/ttyS0 2>&1")
+    with terminal(heft) as seen:
+        seen.write("echo $((6 * 7))\r")
+        seen.until("42")
+        seen.write(LEAVE)
+        assert seen.ended() == 0
+
+
+def test_one_at_a_time_has_it(heft: Client) -> None:
+    with terminal(heft) as seen:
+        refused = heft("console", "deep", check=False)
+        assert refused.returncode == 1
+        assert "the console is in use" in refused.stderr
+        assert "first" in console(heft, "--force")
+        assert seen.ended() == 1
+        assert b"the console has been closed" in seen.seen
+    assert "first" in console(heft)
+
+
+def test_a_killed_daemon_gives_it_back_and_the_machine_goes_on(
+    heft: Client, heavy_daemon: Daemon
+) -> None:
+    with terminal(heft) as seen:
+        heavy_daemon.restart()
+        assert seen.ended() != 0
+    heft("exec", "deep", "sh", "-c", SAY.format("later"))
+    eventually(lambda: "later" in console(heft))
+
+
+def test_one_who_does_not_read_holds_nobody_up(heft: Client) -> None:
+    with terminal(heft) as seen:
+        seen.process.send_signal(19)
+        flood = "for i in $(seq 20000); do echo line-$i-of-very-many-more; done >/dev/ttyS0 &"
+        heft("exec", "deep", "sh", "-c", flood)
+        begin = time.monotonic()
+        assert heft("exec", "deep", "echo", "well").stdout == "well\n"
+        assert time.monotonic() - begin < SECONDS / 6
+        seen.process.send_signal(18)
+    eventually(lambda: "very-many" in console(heft, "--force"))
+
+
+def test_a_panic_is_seen_there_and_told(heft: Client, heavy_daemon: Daemon) -> None:
+    with terminal(heft) as seen:
+        heft("exec", "-d", "deep", "sh", "-c", "echo c >/proc/sysrq-trigger")
+        seen.until("Kernel panic")
+        assert seen.ended() == 1
+    eventually(lambda: not state(heavy_daemon)["Running"])
+    assert "panicked" in state(heavy_daemon)["Error"]
+
+
+def state(daemon: Daemon) -> dict:
+    return daemon.request("GET", "/containers/deep/json").json["State"]
+
+
+def test_a_light_machine_has_none(heft: Client) -> None:
+    heft("run", "-d", "--name", "flat", BUSYBOX, "sleep", "1000")
+    refused = heft("console", "flat", check=False)
+    assert refused.returncode == 1
+    assert "container flat has no console" in refused.stderr
+    gone = heft("console", "nosuch", check=False)
+    assert "No such container: nosuch" in gone.stderr
