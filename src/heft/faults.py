@@ -54,6 +54,9 @@ POINTS: frozenset[str] = frozenset(
         "base.written",
         "base.renamed",
         "base.recorded",
+        "kit.made",
+        "kit.put-away",
+        "template.saved",
     }
 )
 

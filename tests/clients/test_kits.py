@@ -48,7 +48,7 @@ def test_one_that_a_machine_runs_with_stays(client: Client) -> None:
     assert shown["machines"] == [machine]
     done = client("kit", "rm", "debian", check=False)
     assert done.returncode == 1
-    assert f"kit debian is in use by running machines - [{machine}]" in done.stderr
+    assert f"kit debian is in use by machines - [{machine}]" in done.stderr
     client("rm", "-f", "box")
 
 

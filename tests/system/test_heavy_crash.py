@@ -78,6 +78,20 @@ def test_start(daemon: Daemon, point: str) -> None:
     assert Client("docker", daemon)("exec", "box", "sh", "-c", script).stdout == "here\n"
 
 
+def test_a_template_that_was_not_kept(daemon: Daemon) -> None:
+    assert create(daemon, "box", Memory=160 << 20) == 201
+    templates = daemon.data / "templates"
+    before = {path.name for path in templates.iterdir()}
+    (point,) = points("template")
+    die_at(daemon, point, "POST", "/containers/box/start")
+    assert state(daemon, "box") == "created"
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    (made,) = {path.name for path in templates.iterdir()} - before
+    assert sorted(path.name for path in (templates / made).iterdir()) == [
+        *("memory", "state", "template.json")
+    ]
+
+
 @pytest.mark.parametrize("point", [*points("stop", "exit"), "heavy.ended"])
 def test_stop(daemon: Daemon, point: str) -> None:
     assert create(daemon, "box", RestartPolicy={"Name": "unless-stopped"}) == 201

@@ -77,7 +77,10 @@ COMMANDS = {
     "image prune": ("images_change:PRUNE", "Remove unused images"),
     "kit inspect": ("inspect:INSPECT_KIT", "Display detailed information on one or more kits"),
     "kit ls": ("kits:LIST", "List kits"),
-    "kit pull": ("kits:PULL", "Make a kit of the distribution's packages, or bring it up to date"),
+    "kit pull": (
+        "kits:PULL",
+        "Make a kit of the distribution's packages, or of a kernel of your own",
+    ),
     "kit rm": ("kits:RM", "Remove one or more kits"),
     "machine inspect": (
         "inspect:INSPECT_MACHINE",

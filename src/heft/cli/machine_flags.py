@@ -51,6 +51,7 @@ _IDENTITY = (
     word("platform", "Set platform if the daemon is multi-platform capable"),
     word("weight", "How heavy the machine is: light, medium or heavy"),
     word("runtime", "Docker's name for --weight"),
+    word("kit", "The guest kit that a kernel of its own is of (`heft kit ls`)"),
     word("boot", 'How a kernel of its own comes up ("template", "cold")', default="template"),
     word("systemd", 'Boot a whole system ("auto", "always", "false")', default="auto"),
     word("pull", 'Pull image before running ("always", "missing", "never")', default="missing"),

@@ -154,8 +154,10 @@ def _config(flags: Given, image: str, command: list[str]) -> dict[str, Any]:
 
 
 def _labels(flags: Given) -> dict[str, str]:
-    """Give the labels; `--boot` and `--systemd` are some, so that other clients have them too."""
-    asked = {f"heft.{flag}": flags.text(flag) for flag in ("boot", "systemd") if flag in flags}
+    """Give the labels; `--boot` and its like are some, so that other clients have them too."""
+    asked = {
+        f"heft.{flag}": flags.text(flag) for flag in ("boot", "kit", "systemd") if flag in flags
+    }
     return labels(flags.list("label-file"), flags.list("label")) | asked
 
 

@@ -16,6 +16,7 @@ from heft.engine import (
     files,
     health,
     init_systems,
+    kit_choice,
     launch,
     links,
     mounts,
@@ -100,6 +101,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     own_kernel = parts.weights[weight].own_kernel
     config = init_systems.settle(config, own_kernel=own_kernel)
     boots.check(config, host, own_kernel=own_kernel)
+    kit_choice.check(config, host, own_kernel=own_kernel, knows=parts.kits.knows)
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)

@@ -89,6 +89,7 @@ class Engine:
             volumes=Volumes(layout.volumes, database, events.publisher("volume"), trash),
             events=events,
             weights=weights,
+            kits=kits,
             trash=trash,
             forwarding=Forwarding(layout, records),
             capabilities=capabilities.bounding_set(),

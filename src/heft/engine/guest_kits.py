@@ -6,11 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, NotFound
-from heft.guest.kits import DEFAULT, PACKAGES
+from heft.engine import kit_choice
+from heft.errors import NotFound
+from heft.guest.kits import PACKAGES
+from heft.model.machine import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from heft.engine.parts import Parts
     from heft.guest.kits import Kit, Kits
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KitInUse:
-    """A kit, and the ids of the machines that run with it."""
+    """A kit, and the ids of the machines that use it: that run with it, or name it."""
 
     kit: Kit
     machines: tuple[str, ...]
@@ -48,19 +51,23 @@ class GuestKits:
         """Make one, if it is not there, not whole, or older than this Heft's agent."""
         return await self._kits.ensure(name, report)
 
+    async def make_own(
+        self, name: str, kernel: Path, modules: Path | None, report: Callable[[str], object]
+    ) -> Kit:
+        """Make one of a kernel of somebody's own, at a path of this host."""
+        return await self._kits.make_own(name, kernel, modules, report)
+
     async def remove(self, name: str) -> None:
-        """Remove one. Raises `NotFound`, and `Conflict` where machines run with it."""
-        if machines := self._machines(name):
-            raise Conflict(
-                f"kit {name} is in use by running machines - [{', '.join(machines)}]",
-                hint="stop them first",
-            )
-        await self._kits.remove(name)
+        """Remove one. Raises `NotFound`, and `Conflict` where machines use it."""
+        await self._kits.remove(name, lambda: self._machines(name))
 
     def _machines(self, name: str) -> tuple[str, ...]:
-        parts = self._parts
+        """Give the machines that run with a kit, or were made to."""
+        used = (State.STARTING, State.RUNNING, State.PAUSED)
         return tuple(
             machine.id
-            for machine in parts.records
-            if name == DEFAULT and machine.is_up and parts.weight(machine).own_kernel
+            for machine in self._parts.records
+            if kit_choice.of(machine.config, machine.host_config) == name
+            and self._parts.weight(machine).own_kernel
+            and (machine.state in used or kit_choice.chosen(machine.config, machine.host_config))
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.engine import boots, capabilities, init_systems, log_config
+from heft.engine import boots, capabilities, init_systems, kit_choice, log_config
 from heft.engine.validation import upper_size
 from heft.errors import InvalidArgument
 from heft.model.machine import MountKind, MountPoint
@@ -103,6 +103,7 @@ def build(machine: Machine, place: Place) -> Launch:
         ids=machine.ids,
         init_system=init_systems.boots(machine),
         cold_boot=boots.is_cold(machine.config, host),
+        kit=kit_choice.of(machine.config, host),
     )
 
 

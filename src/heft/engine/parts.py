@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from heft.engine.records import Records
     from heft.engine.settings import Settings
     from heft.engine.syslog.forwarding import Forwarding
+    from heft.guest.kits import Kits
     from heft.host.trash import Trash
     from heft.images.catalog import Images
     from heft.model.machine import Machine
@@ -35,6 +36,7 @@ class Parts:
     volumes: Volumes
     events: Events
     weights: Mapping[str, Weight]
+    kits: Kits
     trash: Trash
     forwarding: Forwarding
     capabilities: frozenset[str]

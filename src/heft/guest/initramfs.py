@@ -15,30 +15,36 @@ if TYPE_CHECKING:
 
 EARLY = (
     *("virtio_ring", "virtio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng"),
-    *(
-        "virtio_balloon",
-        "9pnet",
-        "9pnet_virtio",
-        "9p",
-        "crc32c_generic",
-        "erofs",
-        "overlay",
-        "ext4",
-    ),
+    *("virtio_balloon", "crc32c_generic", "erofs", "overlay", "ext4"),
 )
 """What a guest needs besides the way to its devices; what these need comes with them."""
+OPTIONAL = ("crc32c_intel", "9pnet", "9pnet_virtio", "9p", "loop")
+"""What it is better with, where its kernel has them: faster checksums of ext4 (these are preferred
+as soon as they are there, so they come first), volumes, and file systems in files."""
 TRANSPORT = ("virtio_pci", "virtio_mmio")
 _CONSOLE = (5, 1)
 """Major and minor number of /dev/console (the kernel's admin-guide/devices.txt)."""
 
 
-def build(
-    agent: bytes, find: Callable[[str], modules.Module | None], builtin: Collection[str]
-) -> bytes:
-    """Give the archive. Raises `MissingModule` or `ValueError` for modules that do not fit."""
-    early = modules.in_order(EARLY, find, builtin)
+def wanted(
+    find: Callable[[str], modules.Module | None], builtin: Collection[str]
+) -> tuple[tuple[modules.Module, ...], tuple[modules.Module, ...]]:
+    """Give the modules that are loaded early, and for the transport.
+
+    Raises `MissingModule` or `ValueError` for modules that do not fit.
+    """
+    optional = [name for name in OPTIONAL if find(name) is not None]
+    early = modules.in_order((*optional, *EARLY), find, builtin)
     known = {module.name for module in early}
-    late = modules.in_order(TRANSPORT, find, {*builtin, *known})
+    return early, modules.in_order(TRANSPORT, find, {*builtin, *known})
+
+
+def build(
+    agent: bytes,
+    early: Collection[modules.Module] = (),
+    late: Collection[modules.Module] = (),
+) -> bytes:
+    """Give the archive."""
     lines = [f"early {module.name}.ko\n" for module in early]
     lines += [f"transport {module.name}.ko\n" for module in late]
     return cpio.archive(

@@ -1,110 +1,187 @@
 """Kernels from the distribution's own packages: fetched with apt, unpacked, never installed.
 
-apt works with directories of Heft's own, so that the host's package lists stay as they are; where
-packages come from, and which keys their lists must be signed with, is what the host says.
+apt works with directories, a configuration and a list of sources of Heft's own, so that the host's
+package lists stay as they are. Which of the host's sources are of Debian's archive, which keys its
+lists must be signed with, and through which proxy, is what the host says (`apt_sources`). apt and
+what it starts to download end with the daemon.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotFound
 from heft.failures import translated
+from heft.guest import apt_sources, module_disk
 from heft.host.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 FETCH_SECONDS = 900.0
-_CONFIGURATION = "".join(
-    f"#clear {name};\n"
-    for name in (
-        "APT::Update::Pre-Invoke",
-        "APT::Update::Post-Invoke",
-        "APT::Update::Post-Invoke-Success",
-    )
-)
-"""The host's own hooks are for the host's own lists (apt.conf(5)); read after its other files."""
+ARCHITECTURE = "amd64"
+_ETC = Path("/etc/apt")
+_HOOK = re.compile(r"^[\w:-]*::(?:Pre|Post)-Invoke\b")
+"""The host's own hooks are for the host's own lists (apt.conf(5))."""
 _DEPENDS = re.compile(r"^\s*Depends: (linux-image-\S+)$", re.MULTILINE)
 _VERSION = re.compile(r"^Version: (\S+)$", re.MULTILINE)
+_TIED = ("setpriv", "--pdeathsig", "KILL")
+_UNPACK = " | ".join(
+    f"{' '.join(_TIED)} {command}" for command in ('dpkg-deb --fsys-tarfile "$0"', 'tar -x -C "$@"')
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
-    """What a kernel's package holds: `tree` has `boot/vmlinuz-RELEASE` and `lib/modules`."""
+class Fetched:
+    """What is needed of a kernel's package: its bzImage and the directory of its modules."""
 
     package: str
     version: str
-    tree: Path
+    kernel: Path
+    modules: Path
 
 
-async def fetch(
-    place: Path, package: str, architecture: str, report: Callable[[str], object]
-) -> Unpacked:
-    """Fetch and unpack a kernel into a directory of the caller's, with all that comes on the way.
+async def fetch(place: Path, package: str, report: Callable[[str], object]) -> Fetched:
+    """Fetch a kernel to a directory that is made, with all that comes on the way.
 
     `package` may be one that only names the newest (`linux-image-amd64`). Raises `NotFound` where
     the archives have none, `ToolFailed`, `HostError`.
     """
-    options = _options(place, architecture)
-    with translated(f"prepare {place}"):
-        for name in ("lists/partial", "cache/archives/partial", "download", "tree"):
-            (place / name).mkdir(parents=True)
-        (place / "status").touch()
-    with translated(f"prepare {place}"):
-        (place / "apt.conf").write_text(_CONFIGURATION)
-    environment = {**os.environ, "APT_CONFIG": str(place / "apt.conf")}
+    apt = await _Apt.prepared(place)
     report("Reading package lists")
-    await run("apt-get", *options, "-q", "update", env=environment, seconds=FETCH_SECONDS)
-    name, version = await _resolve(options, package)
+    await apt.run("apt-get", "-q", "update")
+    name, version = await _resolve(apt, package)
     report(f"Downloading {name} {version}")
-    await run(
-        *("apt-get", *options, "-q", "download", f"{name}={version}"),
-        cwd=place / "download",
-        seconds=FETCH_SECONDS,
-    )
+    await apt.run("apt-get", "-q", "download", f"{name}={version}", cwd=place / "download")
     found = list((place / "download").glob("*.deb"))
     if len(found) != 1:
         raise HostError(f"apt has not downloaded {name}")
     report(f"Unpacking {name}")
-    await run("dpkg-deb", "-x", str(found[0]), str(place / "tree"), seconds=FETCH_SECONDS)
-    return Unpacked(name, version, place / "tree")
+    return await _unpacked(found[0], place / "tree", name, version)
 
 
-def _options(place: Path, architecture: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Apt:
+    """apt with a configuration of its own."""
+
+    environment: dict[str, str]
+
+    @classmethod
+    async def prepared(cls, place: Path) -> _Apt:
+        """Make the directories and the configuration. Raises `NotFound`, `HostError`."""
+        host = await run("apt-config", "dump")
+        sources = await asyncio.to_thread(_sources)
+        if not sources:
+            raise NotFound(
+                "no package source of this host is of Debian's archive",
+                hint="heft kit pull --kernel takes a kernel of your own",
+            )
+        configuration = _configuration(host.stdout.decode(errors="replace"), place)
+        with translated(f"prepare {place}"):
+            place.mkdir(mode=0o755)
+            for name in ("lists/partial", "cache/archives/partial", "download", "tree", "none"):
+                (place / name).mkdir(parents=True)
+            (place / "status").touch()
+            (place / "archive.sources").write_text(sources)
+            (place / "apt.conf").write_text(configuration)
+            user = await run("id", "-u", "_apt", check=False)
+            if not user.status:
+                os.chown(place / "download", int(user.stdout), -1)
+        return cls({**os.environ, "APT_CONFIG": str(place / "apt.conf"), "LC_ALL": "C.UTF-8"})
+
+    async def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
+        """Run one of its programs; give what it says, empty where it fails and may."""
+        done = await run(
+            *(*_TIED, *command), env=self.environment, cwd=cwd, check=check, seconds=FETCH_SECONDS
+        )
+        return "" if done.status else done.stdout.decode(errors="replace")
+
+
+def _sources() -> str:
+    """Give the host's sources of the archive. Raises `HostError`."""
+    parts = sorted((_ETC / "sources.list.d").glob("*"))
+    lists = [_ETC / "sources.list", *(path for path in parts if path.suffix == ".list")]
+    with translated("read the package sources of this host"):
+        return apt_sources.of_archive(
+            [path.read_text(errors="replace") for path in lists if path.is_file()],
+            [path.read_text(errors="replace") for path in parts if path.suffix == ".sources"],
+        )
+
+
+def _configuration(host: str, place: Path) -> str:
+    """Give the host's settings without its hooks, and what is other here.
+
+    The file of `APT_CONFIG` is read before the host's own (apt.conf(5)), which are not read then.
+    """
+    kept = [line for line in host.splitlines() if not _HOOK.match(line)]
     settings = {
+        "Dir::Etc::Main": "/dev/null",
+        "Dir::Etc::Parts": place / "none",
+        "Dir::Etc::SourceList": place / "archive.sources",
+        "Dir::Etc::SourceParts": place / "none",
+        "Dir::Etc::Preferences": "/dev/null",
+        "Dir::Etc::PreferencesParts": place / "none",
         "Dir::State": place,
         "Dir::State::Lists": place / "lists",
         "Dir::State::Status": place / "status",
         "Dir::Cache": place / "cache",
-        "APT::Architecture": architecture,
-        "APT::Architectures": architecture,
-        "APT::Sandbox::User": "root",
+        "APT::Architecture": ARCHITECTURE,
+        "APT::Get::AllowUnauthenticated": "false",
+        "Acquire::AllowInsecureRepositories": "false",
         "Acquire::Languages": "none",
     }
-    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    cleared = (
+        "APT::Architectures",
+        "Acquire::Languages",
+        "Acquire::IndexTargets::deb::Contents-deb",
+    )
+    return "\n".join(
+        (
+            *kept,
+            *(f"#clear {name};" for name in cleared),
+            *(f'{name} "{value}";' for name, value in settings.items()),
+            f'APT::Architectures:: "{ARCHITECTURE}";\n',
+        )
+    )
 
 
-async def _resolve(options: list[str], package: str) -> tuple[str, str]:
+async def _resolve(apt: _Apt, package: str) -> tuple[str, str]:
     """Give the name and the version of the package that really holds the kernel."""
     version = ""
     for _ in range(2):
-        done = await run("apt-cache", *options, "show", "--no-all-versions", package, check=False)
-        text = done.stdout.decode(errors="replace")
+        text = await apt.run("apt-cache", "show", "--no-all-versions", package, check=False)
         found = _VERSION.search(text)
-        if done.status or found is None:
+        if found is None:
             raise NotFound(
                 f"the package archives of this host have no {package}",
-                hint="heft kit pull takes a kernel of your own too",
+                hint="heft kit pull --kernel takes a kernel of your own too",
             )
         version = found[1]
-        depends = await run("apt-cache", *options, "depends", package)
-        further = _DEPENDS.search(depends.stdout.decode(errors="replace"))
+        further = _DEPENDS.search(await apt.run("apt-cache", "depends", package))
         if further is None:
             break
         package = further[1]
     return package, version
+
+
+async def _unpacked(archive: Path, tree: Path, package: str, version: str) -> Fetched:
+    """Unpack the kernel and its modules, without those of hardware that no guest has."""
+    left_out = (f"--exclude=*/kernel/{name}" for name in module_disk.HARDWARE)
+    wanted = ("--wildcards", "./boot/vmlinuz-*", "./lib/modules/*")
+    await run(
+        *(*_TIED, "bash", "-o", "pipefail", "-c", _UNPACK, str(archive), str(tree)),
+        *("--no-same-owner", *left_out, *wanted),
+        seconds=FETCH_SECONDS,
+    )
+    kernels = list((tree / "boot").glob("vmlinuz-*"))
+    if len(kernels) != 1:
+        raise HostError(f"{package} holds {len(kernels)} kernels, not one")
+    modules = tree / "lib/modules" / kernels[0].name.removeprefix("vmlinuz-")
+    if not modules.is_dir():
+        raise HostError(f"{package} has no modules for {kernels[0].name}")
+    return Fetched(package, version, kernels[0], modules)

@@ -1,9 +1,12 @@
 """Guest kits: what a weight with a kernel of its own starts with.
 
 A kit is a kernel, an initial file system with the agent and the modules that it loads, and a disk
-of the others. It is made of a package of the distribution on first need, in the directory
-KITS/NAME, and kept there with a seal for each file: one that is damaged is made again. When the
-agent is another one, so is the initial file system, made of the modules that were kept.
+of the others. It is made of a package of the distribution on first need, or of a kernel of
+somebody's own when asked to, in the directory KITS/NAME, and kept there with a seal for each file:
+one that is damaged is made again. When the agent is another one, so is the initial file system.
+
+Who starts a guest holds its kit from when it has it until the guest has read it (`Kits.ensure` to
+`Kits.release`): it is not removed then, and not exchanged for another.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import lzma
 import re
 import shutil
 from dataclasses import dataclass
@@ -19,44 +21,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import HostError, NotFound, NotSupported
+from heft.errors import Conflict, HostError, InvalidArgument, NotFound, NotSupported
 from heft.failures import translated
 from heft.faults import reach
-from heft.guest import initramfs, kernel_packages, module_disk, modules
+from heft.guest import kernel_packages, kernels, kit_files, module_tree
+from heft.guest.kit_files import KitRecord, Origin
 from heft.host import seals
-from heft.host.seals import Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
-
-    from heft.guest.kernel_packages import Unpacked
 
 log = logging.getLogger(__name__)
 
 DEFAULT = "debian"
 PACKAGES = {"debian": "linux-image-amd64", "debian-cloud": "linux-image-cloud-amd64"}
 """The kits that are made of packages, by name."""
-ARCHITECTURE = "amd64"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_XZ = b"\xfd7zXZ\0"
-_ELF = b"\x7fELF"
-_BUILTIN = "modules.builtin"
-"""The list of what is part of the kernel itself (modules.builtin, kbuild)."""
-
-
-class KitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What `kit.json` says."""
-
-    package: str
-    version: str
-    release: str
-    """`uname -r` of its kernel."""
-    agent: str
-    """sha256 of the agent in the initial file system."""
-    kernel: Seal
-    initramfs: Seal
-    modules: Seal
+_BEFORE = ".before-"
+"""Of a kit that is being exchanged: comes back if the daemon ends before the new one is there."""
+_GONE = ".gone-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +54,17 @@ class Kit:
     @property
     def kernel(self) -> Path:
         """The kernel as an ELF file (PVH, Documentation/x86/boot: nothing has to be unpacked)."""
-        return self.directory / "vmlinux"
+        return self.directory / kit_files.KERNEL
 
     @property
     def initramfs(self) -> Path:
         """The initial file system."""
-        return self.directory / "initramfs"
+        return self.directory / kit_files.INITRAMFS
 
     @property
     def modules(self) -> Path:
         """The modules that a guest may load later, as an ext4 (`heft.guest.module_disk`)."""
-        return self.directory / "modules.ext4"
+        return self.directory / kit_files.MODULES
 
     @property
     def fingerprint(self) -> str:
@@ -96,133 +80,199 @@ class Kits:
         self._root = root
         self.agent = agent
         self._making = asyncio.Lock()
+        self._held: dict[str, str] = {}
+        """Names of kits, by who holds them."""
+        self._released = asyncio.Condition()
 
     def start(self) -> None:
-        """Throw away what was half made."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Throw away what was half made; what was to be exchanged, and was not, comes back."""
+        self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
         for entry in self._root.iterdir():
-            if entry.name.startswith("."):
+            final = self._root / entry.name.removeprefix(_BEFORE)
+            if entry.name.startswith(_BEFORE) and not final.exists():
+                entry.rename(final)
+            elif entry.name.startswith("."):
                 shutil.rmtree(entry)
 
     def get(self, name: str) -> Kit | None:
         """Give a kit that is there and looks whole; blocks, for longer where a file was touched."""
-        if not _NAME.fullmatch(name):
-            return None
-        directory = self._root / name
-        try:
-            record = msgspec.json.decode((directory / "kit.json").read_bytes(), type=KitRecord)
-        except (OSError, msgspec.MsgspecError):
-            return None
-        kit = Kit(name, directory, record)
-        for path, seal in (
-            (kit.kernel, record.kernel),
-            (kit.initramfs, record.initramfs),
-            (kit.modules, record.modules),
-        ):
-            if damage := seals.check(path, seal):
-                log.warning("kit %s is damaged and made again: %s: %s", name, path, damage)
-                return None
-        return kit
+        kit = self._find(name)
+        return None if kit is None or _is_damaged(kit) or _has_lost_initramfs(kit) else kit
 
     def list(self) -> tuple[Kit, ...]:
         """Give all kits that are there."""
         names = sorted(entry.name for entry in self._root.iterdir())
         return tuple(kit for kit in map(self.get, names) if kit is not None)
 
-    async def ensure(self, name: str, report: Callable[[str], object]) -> Kit:
+    def knows(self, name: str) -> bool:
+        """Say whether a machine can be told to start with it: it is there, or can be made."""
+        return name in PACKAGES or self._find(name) is not None
+
+    def is_own(self, name: str) -> bool:
+        """Say whether it is of somebody's own kernel, and cannot be made again by itself."""
+        return name not in PACKAGES
+
+    async def ensure(self, name: str, report: Callable[[str], object], holder: str = "") -> Kit:
         """Give a kit, made if it is missing, damaged, or has another agent than this Heft.
 
-        Raises `NotFound`, `NotSupported`, `NoSpace`, `HostError`; then nothing new is left.
+        A `holder` holds it from now on. Raises `NotFound`, `NotSupported`, `NoSpace`, `HostError`;
+        then nothing new is left.
         """
         async with self._making:
-            kit = await asyncio.to_thread(self.get, name)
-            if kit is not None and kit.record.agent == await asyncio.to_thread(self._agent_digest):
-                return kit
-            if kit is None:
-                await self._make(name, report)
+            kit = await asyncio.to_thread(self._find, name)
+            if kit is None or await asyncio.to_thread(_is_damaged, kit):
+                await self._make_of_package(name, report, damaged=kit)
+            elif (
+                await asyncio.to_thread(_has_lost_initramfs, kit)
+                or await asyncio.to_thread(self._agent_digest) != kit.record.agent
+            ):
+                await self._wait_released(name)
+                agent = await asyncio.to_thread(self._read_agent)
+                await asyncio.to_thread(kit_files.renew, kit.directory, kit.record, agent)
             else:
-                await asyncio.to_thread(self._renew, kit)
+                return self._hold(kit, holder)
+            made = await asyncio.to_thread(self.get, name)
+            if made is None:
+                raise HostError(f"kit {name} was damaged as soon as it was made")
+            return self._hold(made, holder)
+
+    def _hold(self, kit: Kit, holder: str) -> Kit:
+        if holder:
+            self._held[holder] = kit.name
+        return kit
+
+    async def release(self, holder: str) -> None:
+        """Hear that who held a kit does not need its files any more; harmless when repeated."""
+        if self._held.pop(holder, None) is not None:
+            async with self._released:
+                self._released.notify_all()
+
+    async def _wait_released(self, name: str) -> None:
+        """Wait until nobody holds it. Who holds one waits for nothing of this module's."""
+        async with self._released:
+            await self._released.wait_for(lambda: name not in self._held.values())
+
+    async def make_own(
+        self, name: str, kernel: Path, given: Path | None, report: Callable[[str], object]
+    ) -> Kit:
+        """Make a kit of a kernel and modules of somebody's own, in the place of one before.
+
+        Without modules, everything that a guest needs must be part of the kernel. Raises
+        `InvalidArgument`, `NotSupported`, `NoSpace`, `HostError`; then nothing new is left.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidArgument(f"invalid name of a kit: {name}", hint=f"{_NAME.pattern}")
+        if name in PACKAGES:
+            raise InvalidArgument(
+                f"kit {name} is made of the package {PACKAGES[name]}",
+                hint="give a kernel of your own another name",
+            )
+
+        async def origin(work: Path) -> Origin:
+            report(f"Reading {kernel}")
+            found = await kernels.read(kernel)
+            tree = work / "lib/modules" / found.release
+            with translated("copy modules"):
+                if given is None:
+                    await asyncio.to_thread(tree.mkdir, parents=True)
+                else:
+                    report(f"Copying the modules of {found.release}")
+                    await asyncio.to_thread(module_tree.copy, given, found.release, tree)
+            return Origin(found, tree, source=str(kernel))
+
+        async with self._making:
+            await self._make(name, origin, report)
             made = await asyncio.to_thread(self.get, name)
         if made is None:
             raise HostError(f"kit {name} was damaged as soon as it was made")
         return made
 
-    async def remove(self, name: str) -> None:
-        """Remove a kit. Raises `NotFound`."""
+    async def remove(self, name: str, users: Callable[[], tuple[str, ...]]) -> None:
+        """Remove a kit. Raises `NotFound`, and `Conflict` where somebody holds it, or `users`.
+
+        These are asked for when nobody can begin to hold it any more.
+        """
         async with self._making:
             if not _NAME.fullmatch(name) or not (self._root / name).is_dir():
                 raise NotFound(f"no such kit: {name}", hint="heft kit ls")
+            holders = (holder for holder, held in self._held.items() if held == name)
+            if using := tuple(dict.fromkeys((*users(), *holders))):
+                raise Conflict(
+                    f"kit {name} is in use by machines - [{', '.join(using)}]",
+                    hint="stop them first; those that are to start with it, remove",
+                )
             await asyncio.to_thread(self._throw, self._root / name)
 
-    async def _make(self, name: str, report: Callable[[str], object]) -> None:
+    async def _make_of_package(
+        self, name: str, report: Callable[[str], object], damaged: Kit | None
+    ) -> None:
         package = PACKAGES.get(name)
+        if package is None and damaged is not None:
+            raise HostError(
+                f"kit {name} is damaged",
+                hint=f"heft kit pull --kernel {damaged.record.source} {name} makes it again",
+            )
         if package is None:
             raise NotFound(f"no such kit: {name}", hint=f"there are: {', '.join(PACKAGES)}")
+
+        async def origin(work: Path) -> Origin:
+            fetched = await kernel_packages.fetch(work, package, report)
+            kernel = await kernels.read(fetched.kernel)
+            return Origin(kernel, fetched.modules, fetched.package, fetched.version)
+
+        await self._make(name, origin, report)
+
+    async def _make(
+        self,
+        name: str,
+        origin: Callable[[Path], Awaitable[Origin]],
+        report: Callable[[str], object],
+    ) -> None:
         place = self._root / f".{name}"
         try:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-            unpacked = await kernel_packages.fetch(place / "work", package, ARCHITECTURE, report)
+            with translated(f"make {place}"):
+                place.mkdir(mode=0o711)
+            agent = await asyncio.to_thread(self._read_agent)
+            found = await origin(place / "work")
             report("Making the initial file system")
-            tree = await asyncio.to_thread(self._begin, place / "kit", unpacked)
-            await module_disk.make(tree, place / "kit" / "modules.ext4")
-            await asyncio.to_thread(self._finish, place / "kit", unpacked, tree.name)
+            await kit_files.make(place / "kit", found, agent)
             reach("kit.made")
+            await self._wait_released(name)
             await asyncio.to_thread(self._put, place / "kit", self._root / name)
         finally:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
-    def _renew(self, kit: Kit) -> None:
-        """Make the initial file system anew, with the agent that there is now."""
-        agent, new = self._read_agent(), kit.directory / "initramfs.new"
-        with translated(f"renew {kit.directory}"):
-            new.write_bytes(_initramfs(agent, kit.directory / "modules"))
-            record = msgspec.structs.replace(
-                kit.record, agent=hashlib.sha256(agent).hexdigest(), initramfs=seals.seal(new)
-            )
-            new.rename(kit.initramfs)  # killed here, the kit looks damaged and is made again
-            _write_record(kit.directory, record)
-
-    def _begin(self, directory: Path, unpacked: Unpacked) -> Path:
-        """Keep the kernel and what its guests load first; give the tree of all its modules."""
-        directory.mkdir()
-        images = list((unpacked.tree / "boot").glob("vmlinuz-*"))
-        if len(images) != 1:
-            raise HostError(f"{unpacked.package} holds {len(images)} kernels, not one")
-        release = images[0].name.removeprefix("vmlinuz-")
-        tree = _module_tree(unpacked.tree, release)
-        with translated("make a guest kit"):
-            (directory / "vmlinux").write_bytes(uncompressed(images[0].read_bytes()))
-            _keep_modules(tree, directory / "modules")
-        return tree
-
-    def _finish(self, directory: Path, unpacked: Unpacked, release: str) -> None:
-        """Make the initial file system, and write down what the kit is."""
-        agent = self._read_agent()
-        with translated("make a guest kit"):
-            (directory / "initramfs").write_bytes(_initramfs(agent, directory / "modules"))
-            record = KitRecord(
-                package=unpacked.package,
-                version=unpacked.version,
-                release=release,
-                agent=hashlib.sha256(agent).hexdigest(),
-                kernel=seals.seal(directory / "vmlinux"),
-                initramfs=seals.seal(directory / "initramfs"),
-                modules=seals.seal(directory / "modules.ext4"),
-            )
-            _write_record(directory, record)
-
     def _put(self, new: Path, final: Path) -> None:
         """Let a kit appear, whole, in the place of the one before."""
+        before = self._root / f"{_BEFORE}{final.name}"
         with translated(f"keep {final}"):
             if final.exists():
-                self._throw(final)
+                shutil.rmtree(before, ignore_errors=True)
+                final.rename(before)
+                reach("kit.put-away")
             new.rename(final)
+            kit_files.sync(self._root)
+            shutil.rmtree(before, ignore_errors=True)
 
     def _throw(self, directory: Path) -> None:
-        gone = directory.with_name(f".gone-{directory.name}")
-        shutil.rmtree(gone, ignore_errors=True)
-        directory.rename(gone)
-        shutil.rmtree(gone)
+        gone = self._root / f"{_GONE}{directory.name}"
+        with translated(f"remove {directory}"):
+            shutil.rmtree(gone, ignore_errors=True)
+            directory.rename(gone)
+            kit_files.sync(self._root)
+            shutil.rmtree(gone)
+
+    def _find(self, name: str) -> Kit | None:
+        """Give a kit that is there, whole or not."""
+        if not _NAME.fullmatch(name):
+            return None
+        directory = self._root / name
+        try:
+            content = (directory / kit_files.RECORD).read_bytes()
+            return Kit(name, directory, msgspec.json.decode(content, type=KitRecord))
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     def _read_agent(self) -> bytes:
         try:
@@ -236,64 +286,18 @@ class Kits:
         return hashlib.sha256(self._read_agent()).hexdigest()
 
 
-def uncompressed(image: bytes) -> bytes:
-    """Give the ELF kernel of a bzImage that was compressed with xz (Debian's are).
-
-    Under software translation a kernel takes three seconds to unpack itself, and more memory.
-    Raises `NotSupported` for any other.
-    """
-    if image.startswith(_ELF):
-        return image
-    start = image.find(_XZ)
-    try:
-        kernel = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(image[max(start, 0) :])
-    except lzma.LZMAError as error:
-        raise NotSupported(f"a kernel that is not compressed with xz: {error}") from error
-    if not kernel.startswith(_ELF):
-        raise NotSupported("a kernel that is no ELF file")
-    return kernel
+def _is_damaged(kit: Kit) -> bool:
+    """Say whether it lacks what cannot be made of the rest; the log says what."""
+    return _differs(kit, kit.kernel, kit.record.kernel) or _differs(
+        kit, kit.modules, kit.record.modules
+    )
 
 
-def _module_tree(tree: Path, release: str) -> Path:
-    for place in (tree / "lib/modules" / release, tree / "usr/lib/modules" / release):
-        if place.is_dir():
-            return place
-    raise NotSupported(f"the package has no modules for {release}")
+def _has_lost_initramfs(kit: Kit) -> bool:
+    return _differs(kit, kit.initramfs, kit.record.initramfs)
 
 
-def _write_record(directory: Path, record: KitRecord) -> None:
-    temporary = directory / "kit.json.new"
-    temporary.write_bytes(msgspec.json.encode(record))
-    temporary.rename(directory / "kit.json")
-
-
-def _keep_modules(tree: Path, kept: Path) -> None:
-    """Keep the modules that guests load, for initial file systems to come."""
-    kept.mkdir()
-    find, builtin = _finder(tree)
-    shutil.copyfile(tree / _BUILTIN, kept / _BUILTIN)
-    try:
-        wanted = modules.in_order((*initramfs.EARLY, *initramfs.TRANSPORT), find, builtin)
-    except ValueError as error:
-        raise NotSupported(f"the modules of this kernel do not do: {error}") from error
-    for module in wanted:
-        (kept / f"{module.name}.ko").write_bytes(module.content)
-
-
-def _initramfs(agent: bytes, tree: Path) -> bytes:
-    find, builtin = _finder(tree)
-    try:
-        return initramfs.build(agent, find, builtin)
-    except ValueError as error:
-        raise NotSupported(f"the modules of this kernel do not do: {error}") from error
-
-
-def _finder(tree: Path) -> tuple[Callable[[str], modules.Module | None], frozenset[str]]:
-    """Give what finds a module in a tree, and the names of those that are part of the kernel."""
-    paths = {modules.canonical(path.name): path for path in tree.rglob("*.ko")}
-
-    def find(name: str) -> modules.Module | None:
-        path = paths.get(name)
-        return modules.read(name, path.read_bytes()) if path is not None else None
-
-    return find, modules.builtin_names((tree / _BUILTIN).read_text())
+def _differs(kit: Kit, path: Path, seal: seals.Seal) -> bool:
+    if damage := seals.check(path, seal):
+        log.warning("kit %s is damaged and made again: %s: %s", kit.name, path, damage)
+    return bool(damage)

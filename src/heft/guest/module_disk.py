@@ -18,12 +18,13 @@ from heft.host.processes import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HARDWARE = (
+HARDWARE = (
     "sound",
     *(f"drivers/{name}" for name in ("comedi", "gpu", "hid", "hwmon", "iio", "infiniband")),
     *(f"drivers/{name}" for name in ("input", "isdn", "media", "mtd", "platform", "staging")),
     *(f"drivers/{name}" for name in ("usb", "video", "net/ethernet", "net/wireless")),
 )
+"""Directories of modules, under `kernel`."""
 _FEATURES = "none,ext_attr,dir_index,filetype,extent,large_file,dir_nlink,extra_isize"
 _BLOCK = 4096
 _ROOM = 16 << 20
@@ -50,7 +51,7 @@ async def make(tree: Path, path: Path) -> None:
 
 def _strip(tree: Path) -> int:
     """Remove what is not wanted; give the bytes that the rest takes in blocks."""
-    for name in _HARDWARE:
+    for name in HARDWARE:
         shutil.rmtree(tree / "kernel" / name, ignore_errors=True)
     for link in ("build", "source"):
         (tree / link).unlink(missing_ok=True)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PT_INTERP = 3
+_PT_NOTE = 4
 _MACHINES = {
     3: "386",
     40: "arm",
@@ -49,6 +54,36 @@ def _program_headers(content: bytes, order: str, *, wide: bool) -> tuple[int, in
     (offset,) = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", content, 32 if wide else 28)
     size, count = struct.unpack_from(f"{order}HH", content, 54 if wide else 42)
     return offset, size, count
+
+
+def notes(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Give the names and types of all notes that a 64-bit program has in memory (`PT_NOTE`).
+
+    Raises `ValueError` for a damaged one.
+    """
+    try:
+        order = "<" if content[5] == 1 else ">"
+        offset, size, count = _program_headers(content, order, wide=True)
+        for i in range(count):
+            kind, _, start, _, _, length = struct.unpack_from(
+                f"{order}IIQQQQ", content, offset + i * size
+            )
+            if kind == _PT_NOTE:
+                yield from _notes_in(content[start : start + length], order)
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"a damaged ELF file: {error}") from error
+
+
+def _notes_in(segment: bytes, order: str) -> Iterator[tuple[bytes, int]]:
+    at = 0
+    while at + 12 <= len(segment):
+        name_size, size, kind = struct.unpack_from(f"{order}III", segment, at)
+        yield segment[at + 12 : at + 12 + name_size].rstrip(b"\0"), kind
+        at += 12 + _padded(name_size) + _padded(size)
+
+
+def _padded(size: int) -> int:
+    return -(-size // 4) * 4
 
 
 def section(content: bytes, wanted: bytes) -> bytes | None:

@@ -199,6 +199,8 @@ class Launch:
     """Whether it boots a whole system, and is given all of that (weights with `own_kernel`)."""
     cold_boot: bool = False
     """Whether its kernel is booted at each start, and no template used."""
+    kit: str = ""
+    """What its kernel is of, by name (weights with `own_kernel`); empty: the usual one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 
 class KitBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The kit to make."""
+    """The kit to make; of a package, or of a kernel at an absolute path of the daemon's host."""
 
     name: str = ""
+    kernel: str = ""
+    modules: str = ""
 
 
 _KIT = Body(KitBody)
@@ -46,13 +49,34 @@ async def inspect(call: Call) -> web.StreamResponse:
 
 
 async def pull(call: Call) -> web.StreamResponse:
-    """Make a kit of the distribution's packages; the answer is lines of progress."""
+    """Make a kit; the answer is lines of progress."""
     body = await call.body(_KIT)
     if not body.name:
         raise InvalidArgument("the name of a kit is needed")
+    if body.modules and not body.kernel:
+        raise InvalidArgument("modules without the kernel that they are of", hint="--kernel PATH")
+    kernel, modules = _path(body.kernel), _path(body.modules)
     reporter = Reporter(call)
-    making = call.engine.kits.pull(body.name, lambda what: reporter(body.name, what, 0, 0))
+
+    def report(what: str) -> None:
+        reporter(body.name, what, 0, 0)
+
+    kits = call.engine.kits
+    making = (
+        kits.pull(body.name, report)
+        if kernel is None
+        else kits.make_own(body.name, kernel, modules, report)
+    )
     return await reporter.run(making, lambda kit: [{"status": f"{kit.name} {kit.record.version}"}])
+
+
+def _path(text: str) -> Path | None:
+    """Read a path of this host; None for none. Raises `InvalidArgument`."""
+    if not text:
+        return None
+    if not text.startswith("/") or "\0" in text:
+        raise InvalidArgument(f"{text!r} is not an absolute path")
+    return Path(text)
 
 
 async def remove(call: Call) -> web.StreamResponse:
@@ -68,6 +92,7 @@ def _view(found: KitInUse) -> dict[str, Any]:
         "package": record.package,
         "version": record.version,
         "kernel": record.release,
+        "source": record.source,
         "size": record.kernel.size + record.initramfs.size + record.modules.size,
         "machines": list(found.machines),
         "files": {

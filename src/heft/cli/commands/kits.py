@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from heft.cli.client import path
@@ -25,7 +26,7 @@ HEADERS = {
     "Size": "SIZE",
     "Machines": "MACHINES",
 }
-DEFAULT = "debian"
+DEFAULT, OWN = "debian", "own"
 
 
 def list_all(call: Invocation) -> int:
@@ -53,10 +54,12 @@ def _row(kit: dict[str, Any]) -> dict[str, Any]:
 
 
 def pull(call: Invocation) -> int:
-    """Make a kit of packages; print what it is."""
-    name = call.arguments[0] if call.arguments else DEFAULT
+    """Make a kit of packages, or of a kernel of one's own; print what it is."""
+    paths = {flag: call.flags.text(flag) for flag in ("kernel", "modules")}
+    given = {flag: os.path.abspath(path) for flag, path in paths.items() if path}
+    name = call.arguments[0] if call.arguments else OWN if "kernel" in given else DEFAULT
     progress = on_stderr(quiet=call.flags.on("quiet"))
-    answer = call.client.open("POST", "/heft/v1/kits", body={"name": name})
+    answer = call.client.open("POST", "/heft/v1/kits", body={"name": name, **given})
     said = follow(answer.lines(), progress, sys.stderr.write)
     print(name if call.flags.on("quiet") or not said else said[-1])
     return 0
@@ -74,7 +77,11 @@ LIST = Command(
 PULL = Command(
     pull,
     takes="[KIT]",
-    flags=(switch("quiet", "Suppress the progress", "q"),),
+    flags=(
+        word("kernel", "Take the kernel at this path: a bzImage or a vmlinux", kind="path"),
+        word("modules", "Take the kernel's modules at this path", kind="path"),
+        switch("quiet", "Suppress the progress", "q"),
+    ),
     most=1,
 )
 RM = Command(remove, takes="KIT [KIT...]", least=1, most=None)

@@ -87,15 +87,22 @@ class Guests:
         return self._facts
 
     async def plan(self, launch: Launch) -> Plan:
-        """Say how a machine's guest is started; make what is missing for it."""
+        """Say how a machine's guest is started; make what is missing for it.
+
+        Its kit is held for it from then on, until `release`.
+        """
         found = await self.facts()
-        kit = await self._kits.ensure(kits.DEFAULT, _log.info)
+        kit = await self._kits.ensure(launch.kit or kits.DEFAULT, _log.info, launch.id)
         assert self._templates is not None
         assert self._accelerators is not None
         chosen = await self._accelerators.choose(kit, self._templates)
         shape = shaping.shape(launch.resources, chosen.accelerator)
         template = None if launch.cold_boot else await self._template(kit, shape)
         return Plan(kit, shape, template, found.tsc_khz)
+
+    async def release(self, launch: Launch) -> None:
+        """Hear that a guest has read its kernel, or never will."""
+        await self._kits.release(launch.id)
 
     async def _template(self, kit: Kit, shape: Shape) -> Template | None:
         """Give the template of such machines; None where none can be made: they boot cold then."""

@@ -157,6 +157,7 @@ class HeavyWeight(Reach):
                 yield guest
         finally:
             self._beginning.discard(launch.id)
+            await self._guests.release(launch)
 
     @contextlib.asynccontextmanager
     async def _spawned(self, launch: Launch) -> AsyncIterator[_Guest]:
@@ -201,6 +202,7 @@ class HeavyWeight(Reach):
             await begin(await asyncio.to_thread(surroundings, launch, guest.shared))
             if guest.taken is not None:
                 await guest.taken.plugged
+            await self._guests.release(launch)
         except HostError as error:
             if said := guest.started.complaint():
                 error.add_note(f"QEMU said: {said}")

@@ -1,0 +1,126 @@
+"""Guest kits of kernels of one's own: made, chosen, exchanged, removed, and never half there."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import kit
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import emptied, serving
+from tests.system.test_daemon_crash import die_at, points
+
+DEBIAN = kit.KITS / "debian"
+OWN = "mine"
+
+
+@pytest.fixture(scope="module")
+def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp("own")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(own_daemon: Daemon) -> Iterator[Daemon]:
+    """Give the daemon; afterwards no kit but the tests' own is there, nor a part of one."""
+    with emptied(own_daemon):
+        yield own_daemon
+        for name in names(own_daemon) - {"debian"}:
+            for machine in own_daemon.request("GET", "/containers/json?all=1").json:
+                own_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1")
+            assert own_daemon.request("DELETE", f"/heft/v1/kits/{name}").status == 204
+        assert [path.name for path in (own_daemon.data / "kits").iterdir()] == ["debian"]
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a tree of those modules that guests load first, as `make modules_install` has it."""
+    release = json.loads((DEBIAN / "kit.json").read_bytes())["release"]
+    tree = tmp_path_factory.mktemp("install") / "lib/modules" / release
+    (tree / "kernel").mkdir(parents=True)
+    for path in (DEBIAN / "modules").iterdir():
+        shutil.copy(path, tree / "kernel" if path.suffix == ".ko" else tree)
+    return tree
+
+
+def names(daemon: Daemon) -> set[str]:
+    return {each["name"] for each in daemon.request("GET", "/heft/v1/kits").json}
+
+
+def body(modules: Path) -> dict[str, str]:
+    return {"name": OWN, "kernel": str(DEBIAN / "vmlinux"), "modules": str(modules)}
+
+
+def pull(client: Client, modules: Path) -> None:
+    client("kit", "pull", "-q", "--kernel", DEBIAN / "vmlinux", "--modules", modules, OWN)
+
+
+def test_a_machine_runs_with_a_kernel_of_ones_own(daemon: Daemon, modules: Path) -> None:
+    client = Client("heft", daemon)
+    run = ("run", "-d", "--weight", "heavy", "--boot", "cold", "--kit", OWN, "--name", "box")
+    refused = client(*run, BUSYBOX, "sleep", "1000", check=False)
+    assert (refused.returncode, "unknown or invalid kit name: mine" in refused.stderr) == (
+        125,
+        True,
+    )
+    pull(client, modules.parents[2])
+    (shown,) = json.loads(client("kit", "inspect", OWN).stdout)
+    assert (shown["source"], shown["kernel"]) == (str(DEBIAN / "vmlinux"), modules.name)
+    client(*run, BUSYBOX, "sleep", "1000")
+    assert client("exec", "box", "uname", "-r").stdout.strip() == modules.name
+    label = '{{index .Config.Labels "heft.kit"}}'
+    assert client("inspect", "-f", label, "box").stdout.strip() == OWN
+    machine = client("inspect", "-f", "{{.Id}}", "box").stdout.strip()
+    for _ in range(2):  # while it runs, and while it could be started again
+        done = client("kit", "rm", OWN, check=False)
+        assert f"kit {OWN} is in use by machines - [{machine}]" in done.stderr
+        assert done.returncode == 1
+        client("kill", "box", check=False)
+    client("rm", "-f", "box")
+    assert client("kit", "rm", OWN).stdout == f"{OWN}\n"
+
+
+def test_what_is_no_kernel_for_guests_makes_no_kit(daemon: Daemon, modules: Path) -> None:
+    client = Client("heft", daemon)
+    for words, said in (
+        (("--kernel", "/bin/true", "x"), "it has no entry for PVH guests"),
+        (("--kernel", DEBIAN / "kit.json", "x"), "neither a bzImage nor an ELF file"),
+        (("--kernel", "/nothing", "x"), "/nothing: no such file"),
+        (
+            ("--kernel", DEBIAN / "vmlinux", "--modules", "/etc", "x"),
+            "has no modules of the kernel",
+        ),
+        (("--kernel", DEBIAN / "vmlinux", "debian"), "kit debian is made of the package"),
+        (("--kernel", DEBIAN / "vmlinux", "../x"), "invalid name of a kit"),
+        (("--modules", modules, "x"), "modules without the kernel"),
+    ):
+        done = client("kit", "pull", *words, check=False)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    assert names(daemon) == {"debian"}
+
+
+def test_a_damaged_one_is_named_and_what_can_be_is_mended(daemon: Daemon, modules: Path) -> None:
+    client = Client("heft", daemon)
+    pull(client, modules)
+    place = daemon.data / "kits" / OWN
+    whole = (place / "initramfs").read_bytes()
+    (place / "initramfs").write_bytes(b"")
+    client("kit", "pull", OWN)
+    assert (place / "initramfs").read_bytes() == whole
+    (place / "vmlinux").write_bytes(b"")
+    done = client("kit", "pull", OWN, check=False)
+    assert f"kit {OWN} is damaged" in done.stderr
+    assert f"heft kit pull --kernel {DEBIAN / 'vmlinux'} {OWN}" in done.stderr
+    pull(client, modules)
+    assert names(daemon) == {"debian", OWN}
+
+
+@pytest.mark.parametrize("point", points("kit"))
+def test_killed_while_one_is_exchanged(daemon: Daemon, modules: Path, point: str) -> None:
+    pull(Client("heft", daemon), modules)
+    die_at(daemon, point, "POST", "/heft/v1/kits", body(modules))
+    assert names(daemon) == {"debian", OWN}
