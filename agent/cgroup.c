@@ -69,13 +69,26 @@ uint64_t cgroup_oom_kills(void)
     return cgroup_number("memory.events", "oom_kill ");
 }
 
+static int limit(const char *file, uint64_t most, struct failure *failure)
+{
+    char text[32] = "max";
+    if (most != 0)
+        snprintf(text, sizeof text, "%" PRIu64, most);
+    return write_file(file, text) ? 0 : fail_errno(failure, "%s", file + sizeof GROUP_PATH);
+}
+
 int cgroup_limit_pids(uint64_t most, struct failure *failure)
 {
-    char text[32];
-    snprintf(text, sizeof text, "%" PRIu64, most);
-    if (group < 0 || !write_file(GROUP_PATH "/pids.max", text))
-        return fail_errno(failure, "limit of processes");
-    return 0;
+    if (group < 0)
+        return most == 0 ? 0 : fail(failure, UNSUPPORTED, "the guest's kernel has no cgroups");
+    return limit(GROUP_PATH "/pids.max", most, failure);
+}
+
+int cgroup_limit_memory(uint64_t most, struct failure *failure)
+{
+    if (group < 0)
+        return most == 0 ? 0 : fail(failure, UNSUPPORTED, "the guest's kernel has no cgroups");
+    return limit(GROUP_PATH "/memory.max", most, failure);
 }
 
 int cgroup_freeze(bool frozen, struct failure *failure)

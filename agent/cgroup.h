@@ -12,7 +12,9 @@ int cgroup_descriptor(void);
 int cgroup_of(pid_t pid);
 /* How often memory has run out for one of its processes. */
 uint64_t cgroup_oom_kills(void);
+/* 0: no limit. */
 int cgroup_limit_pids(uint64_t most, struct failure *failure);
+int cgroup_limit_memory(uint64_t most, struct failure *failure);
 int cgroup_freeze(bool frozen, struct failure *failure);
 /* A number of the group's files, of the line that begins with `key` (or of the whole file). */
 uint64_t cgroup_number(const char *file, const char *key);

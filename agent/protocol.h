@@ -58,6 +58,7 @@ enum operation {
     OP_SYNC = 13,
     OP_POWER_OFF = 14,
     OP_REHEARSE = 15,
+    OP_LIMITS = 16,
     OP_STATUS = 20,
     OP_PACK = 21,
     OP_UNPACK = 22,
@@ -91,8 +92,8 @@ enum tag {
     COMMAND, CPU_USER, CPU_SYSTEM, MEMORY_TOTAL, MEMORY_AVAILABLE,
     MEMORY_CACHE, MEMORY_ANON, PIDS, NET_RECEIVED, NET_SENT,
     NET_RECEIVED_PACKETS, NET_SENT_PACKETS, DISK_READ, DISK_WRITTEN, GRACE,
-    NO_OVERWRITE_DIR,
+    NO_OVERWRITE_DIR, MEMORY_LIMIT,
 };
-_Static_assert(NO_OVERWRITE_DIR == 101, "the tags are numbered as in docs/agent-protocol.md");
+_Static_assert(MEMORY_LIMIT == 102, "the tags are numbered as in docs/agent-protocol.md");
 
 #endif

@@ -60,6 +60,15 @@ static void set_clock(struct request request, struct bytes record)
     answer_done(request, machine_correct_clock(record_number(record, CLOCK), &failure), &failure);
 }
 
+static void set_limits(struct request request, struct bytes record)
+{
+    struct failure failure = { .status = FAILED };
+    int done = cgroup_limit_pids(record_number(record, PIDS_LIMIT), &failure);
+    if (done == 0)
+        done = cgroup_limit_memory(record_number(record, MEMORY_LIMIT), &failure);
+    answer_done(request, done, &failure);
+}
+
 static void freeze(struct request request, struct bytes record)
 {
     struct failure failure = { .status = FAILED };
@@ -133,6 +142,7 @@ static void handle(struct request request, struct bytes record)
         { OP_FILES, set_files },
         { OP_POWER_OFF, shut_down },
         { OP_REHEARSE, rehearse },
+        { OP_LIMITS, set_limits },
         { OP_CANCEL, task_cancel },
     };
     const struct task_kind *kind = task_kind(request.operation);

@@ -106,6 +106,11 @@ class Agent:
         """Stop the workload's processes in their tracks, or let them go on."""
         await self._again(Operation.FREEZE, Fields().flag(Tag.FROZEN, frozen), REQUEST_SECONDS)
 
+    async def limit(self, *, processes: int, memory: int) -> None:
+        """Hold the workload to so many processes and so many bytes; 0 is no limit."""
+        fields = Fields().number(Tag.PIDS_LIMIT, processes).number(Tag.MEMORY_LIMIT, memory)
+        await self._again(Operation.LIMITS, fields, QUICK_SECONDS)
+
     async def processes(self) -> tuple[bytes, ...]:
         """Give all processes of the machine, each a record that is not taken apart yet."""
         return (await self._again(Operation.PROCESSES, Fields(), REQUEST_SECONDS)).every(Tag.ROW)

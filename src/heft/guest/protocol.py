@@ -69,6 +69,7 @@ class Operation(enum.IntEnum):
     SYNC = 13
     POWER_OFF = 14
     REHEARSE = 15
+    LIMITS = 16
     STATUS = 20
     PACK = 21
     UNPACK = 22
@@ -219,3 +220,4 @@ class Tag(enum.IntEnum):
     DISK_WRITTEN = 99
     GRACE = 100
     NO_OVERWRITE_DIR = 101
+    MEMORY_LIMIT = 102

@@ -14,7 +14,6 @@ and its only connection is the one that the guest's monitor has.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import stat
@@ -26,7 +25,7 @@ from heft.errors import NotSupported
 from heft.faults import reach
 from heft.guest import setup
 from heft.guest.setup import Share
-from heft.host import mounts, secluded
+from heft.host import memory_files, mounts, secluded
 from heft.host.secluded import Secluded
 from heft.host.sources import open_source
 from heft.host.threads import in_own_thread
@@ -52,8 +51,6 @@ CAPABILITIES = (
 )
 """What the server wants, and the last two, which it drops once it is in its tree."""
 _ROOT = "shares"
-_MOST_SAID = 4096
-"""Bytes of what servers say that are kept."""
 _KINDS = {
     stat.S_IFSOCK: "socket",
     stat.S_IFIFO: "named pipe",
@@ -82,8 +79,7 @@ class Shared:
 
     def complaint(self) -> str:
         """Give what they have said on their error output."""
-        said = os.pread(self.errors, _MOST_SAID, 0) if self.errors >= 0 else b""
-        return said.decode(errors="replace").strip("\0\n ")
+        return memory_files.content(self.errors) if self.errors >= 0 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,7 @@ async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
             opened.callback(os.close, descriptor)
             return descriptor
 
-        errors = hold(_bounded_file())
+        errors = hold(memory_files.bounded())
         # What is shared may be on a file system that answers slowly.
         trees = await in_own_thread(lambda: [_Tree(each, hold(_open(each))) for each in points])
         served, shares = [], {}
@@ -157,14 +153,6 @@ def _by_file_system(trees: Iterable[_Tree]) -> Iterable[list[_Tree]]:
             f" of its own can have parts of {MOST}"
         )
     return groups.values()
-
-
-def _bounded_file() -> int:
-    """Give a memory file that cannot grow: who writes more to it than fits is not heard."""
-    file = os.memfd_create("errors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(file, _MOST_SAID)
-    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
-    return file
 
 
 def _open(point: MountPoint) -> int:

@@ -14,7 +14,7 @@ from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import jail, setup
 from heft.guest.jail import Jail
-from heft.host import processes, taps
+from heft.host import memory_files, processes, taps
 from heft.host.processes import ProcessId
 from heft.weights.heavy import accelerators, qemu
 from heft.weights.heavy.qemu import Card, Disks
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from heft.host.cgroups import Group
     from heft.weights.base import Launch
     from heft.weights.heavy.guests import Plan
+    from heft.weights.heavy.qemu import Shape
 
 FIRST_USER = 0x70000000
 """Users of guests are above all that systemd gives (systemd, UIDS-GIDS), one a machine."""
@@ -38,10 +39,13 @@ _ENTER = 'for group in $1; do echo $$ >"$group/cgroup.procs" || exit 125; done; 
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The monitor of a run. Pid and start time tell a process only within one boot."""
+    """A run. Pid and start time of its monitor tell a process only within one boot."""
 
     boot: str
     monitor: ProcessId
+    memory: int
+    """Bytes that its hardware has."""
+    cpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +83,21 @@ class RunDirectory:
         except FileNotFoundError:
             return []
 
-    def write(self, monitor: ProcessId) -> None:
-        """Keep who watches; it appears whole (a file of this boot needs no fsync)."""
+    def write(self, monitor: ProcessId, shape: Shape) -> None:
+        """Keep who watches what; it appears whole (a file of this boot needs no fsync)."""
         temporary = self.path / "state.json.new"
-        temporary.write_bytes(msgspec.json.encode(Record(_boot(), monitor)))
+        record = Record(_boot(), monitor, shape.memory, shape.cpus)
+        temporary.write_bytes(msgspec.json.encode(record))
         temporary.replace(self.path / "state.json")
 
-    def read(self) -> ProcessId | None:
-        """Give who watches, if it was written down in this boot."""
+    def read(self) -> Record | None:
+        """Give what was written down, if it was in this boot."""
         try:
             content = (self.path / "state.json").read_bytes()
             record = msgspec.json.decode(content, type=Record)
         except (OSError, msgspec.MsgspecError):
             return None
-        return record.monitor if record.boot == _boot() else None
+        return record if record.boot == _boot() else None
 
 
 def user_of(machine_id: str) -> int:
@@ -115,7 +120,7 @@ class Started:
 
     def complaint(self) -> str:
         """Give what it has said on its error output."""
-        return os.pread(self.errors, 4096, 0).decode(errors="replace").strip()
+        return memory_files.content(self.errors)
 
     def close(self) -> None:
         """Let go of the descriptors."""
@@ -155,7 +160,7 @@ def start(launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...]) 
             devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
             groups=accelerators.groups(shape.accelerator),
         )
-        errors, tap = os.memfd_create("errors"), os.dup(card.tap)
+        errors, tap = memory_files.bounded(), os.dup(card.tap)
         groups = " ".join(map(str, group.directories()))
         passed += [each.connection for each in served]
         inside = jail.command(place, (*command, *qemu.shares(served)))

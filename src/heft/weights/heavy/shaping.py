@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from heft.errors import InvalidArgument
+from heft.errors import Conflict, InvalidArgument
 from heft.host.grouping import Limits
 from heft.weights.heavy.qemu import Shape
 
@@ -49,6 +49,24 @@ def quota(resources: Resources) -> int:
     if resources.nano_cpus:
         return resources.nano_cpus * (resources.cpu_period or _PERIOD) // _NANO
     return max(resources.cpu_quota, 0)
+
+
+def adjusted(resources: Resources, of: Shape) -> Limits:
+    """Give the limits of a machine that runs, whose hardware is what it was started with.
+
+    Raises `Conflict` where it would need more.
+    """
+    wanted = shape(resources, of.accelerator)
+    for more, had in (
+        (wanted.memory > of.memory, f"{of.memory >> 20} MiB of memory"),
+        (wanted.cpus > of.cpus, f"{of.cpus} processor{'s' if of.cpus > 1 else ''}"),
+    ):
+        if more:
+            raise Conflict(
+                f"the machine was started with {had}, and has more only when it is started again",
+                hint="stop it, update it, start it",
+            )
+    return limits(resources, of)
 
 
 def limits(resources: Resources, of: Shape) -> Limits:

@@ -28,7 +28,7 @@ from heft.failures import translated
 from heft.faults import reach
 from heft.guest import jail
 from heft.guest.jail import Jail
-from heft.host import processes, seals, taps
+from heft.host import memory_files, processes, seals, taps
 from heft.host.seals import Seal
 from heft.weights.heavy import accelerators, qemu
 from heft.weights.heavy.control import control
@@ -174,7 +174,7 @@ class Templates:
             tied=True,
         )
         state = os.open(new / "state", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        errors = os.memfd_create("errors")
+        errors = memory_files.bounded()
         try:
             process = processes.spawn(
                 jail.command(place, tuple(command)), stderr=errors, pass_fds=(tap,)
@@ -188,7 +188,7 @@ class Templates:
                 process.kill()
                 await processes.reap(process)
         except HostError as error:
-            said = os.pread(errors, 4096, 0).decode(errors="replace").strip()
+            said = memory_files.content(errors)
             raise HostError(f"no template of a guest could be made: {error}: {said}") from error
         finally:
             for descriptor in (state, errors, tap):

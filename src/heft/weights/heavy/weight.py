@@ -36,6 +36,7 @@ from heft.weights.heavy.control import control
 from heft.weights.heavy.filing import Reach
 from heft.weights.heavy.guests import Guests, surroundings
 from heft.weights.heavy.hypervisor import RunDirectory
+from heft.weights.heavy.qemu import Shape
 from heft.weights.heavy.spares import Spares, Taken
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from heft.host.processes import ProcessId
     from heft.model.process import GuestProcess
     from heft.weights.base import ExecRequest, Launch, Session
-    from heft.weights.heavy.qemu import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Guest:
 
 
 class HeavyWeight(Reach):
-    """`heft.weights.base.Weight`, `Pausable`, `Rotating`; by `Reach`, `Filing`."""
+    """`heft.weights.base.Weight` and all of `heft.weights.abilities`; `Filing` by `Reach`."""
 
     name = "heavy"
     plug = Plug.TAP
@@ -181,7 +181,7 @@ class HeavyWeight(Reach):
                     run = self._run_of(launch, started.monitor)
                     watched = _Watched(run, started.pidfd, group, plan.shape)
                     self._runs[launch.id] = watched
-                    RunDirectory(launch.run).write(started.monitor)
+                    RunDirectory(launch.run).write(started.monitor, plan.shape)
                     reach("heavy.recorded")
                     yield _Guest(watched, started, shared, taken)
                 finally:
@@ -221,12 +221,12 @@ class HeavyWeight(Reach):
     async def adopt(self, launch: Launch) -> Exit | Started | None:
         """Take over what an earlier daemon started."""
         group = await self._group(launch)
-        monitor = RunDirectory(launch.run).read()
-        if monitor is None:
+        record = RunDirectory(launch.run).read()
+        if record is None:
             return None
-        run = self._run_of(launch, monitor)
-        shape = shaping.shape(launch.resources, "tcg")
-        pidfd = monitor.open()
+        run = self._run_of(launch, record.monitor)
+        shape = Shape(record.memory, record.cpus, "")
+        pidfd = record.monitor.open()
         watched = _Watched(run, -1 if pidfd is None else pidfd, group, shape)
         self._runs[launch.id] = watched
         if pidfd is None:
@@ -274,7 +274,7 @@ class HeavyWeight(Reach):
             cpu_user=paid.cpu_user,
             cpu_system=paid.cpu_system,
             memory_used=max(seen.memory_total - seen.memory_available, 0),
-            memory_limit=watched.shape.memory,
+            memory_limit=watched.run.launch.resources.memory or watched.shape.memory,
             memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon},
             pids=seen.pids,
             pids_limit=watched.run.launch.resources.pids_limit,
@@ -294,6 +294,19 @@ class HeavyWeight(Reach):
     async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
         """Give what runs in a machine."""
         return listing.read(await self._watched(machine_id).run.agent.processes())
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on, as far as its hardware goes."""
+        watched = self._watched(launch.id)
+        refuse(launch)
+        limits = shaping.adjusted(launch.resources, watched.shape)
+        await asyncio.to_thread(grouping.make, watched.group, limits)
+        await asyncio.to_thread(grouping.move, watched.group.processes(), watched.group)
+        watched.group.lift(cpu_time=not limits.cpu_quota)
+        asked = launch.resources
+        memory = asked.memory if asked.memory < watched.shape.memory else 0
+        await watched.run.agent.limit(processes=max(asked.pids_limit, 0), memory=memory)
+        watched.run.launch = launch
 
     async def pause(self, machine_id: str) -> None:
         """Stop every process of it; its kernel goes on, so that its files can be reached."""

@@ -1,0 +1,91 @@
+"""`update` of heavy machines that run: what the host and the guest hold them to."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.test_update import inspected, limit
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX
+from tests.harness.serving import emptied, serving
+from tests.system.test_daemon_crash import die_at, points
+
+MEMORY = "cat /sys/fs/cgroup/memory.max"
+PIDS = "cat /sys/fs/cgroup/pids.max"
+QUOTA = ("cpu", "cpu.cfs_quota_us", "cpu.max")
+
+
+@pytest.fixture(scope="module")
+def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Give a daemon with one image; its first machine makes the template for all."""
+    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(heavy_daemon: Daemon) -> Iterator[Client]:
+    """Give a client, and a machine that runs."""
+    with emptied(heavy_daemon):
+        client = Client("docker", heavy_daemon)
+        options = ("-d", "--name", "box", "--runtime", "heavy", "--network", "none")
+        client("run", *options, BUSYBOX, "sleep", "1000")
+        yield client
+
+
+def inside(client: Client, script: str) -> str:
+    return client("exec", "box", "sh", "-c", script).stdout.strip()
+
+
+def test_what_it_is_held_to(client: Client) -> None:
+    client("update", "--memory", "160m", "--memory-swap", "160m", "--pids-limit", "40", "box")
+    assert (inside(client, MEMORY), inside(client, PIDS)) == (str(160 << 20), "40")
+    assert inspected(client)["HostConfig"]["Memory"] == 160 << 20
+    eater = "head -c 180000000 /dev/zero | tail -n 1 | wc -c"
+    said = client("exec", "box", "sh", "-c", f"({eater}) 2>&1", check=False).stdout
+    assert "Killed" in said
+    client("update", "--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0", "box")
+    assert limit(client, *QUOTA).split()[0] == "50000"
+    assert limit(client, "cpu", "cpu.shares", "cpu.weight") in ("512", "20")
+    assert limit(client, "cpuset", "cpuset.cpus", "cpuset.cpus") == "0"
+    assert inside(client, PIDS) == "40"
+    client("update", "--memory", "256m", "--memory-swap", "512m", "--pids-limit", "-1", "box")
+    assert (inside(client, MEMORY), inside(client, PIDS)) == ("max", "max")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--memory", "300m", "--memory-swap", "600m"), "started with 256 MiB of memory"),
+        (("--cpus", "1.5"), "started with 1 processor"),
+        (("--memory", "100m", "--memory-swap", "200m"), "at least 128 MiB"),
+        (("--blkio-weight", "300"), "--blkio-weight"),
+    ],
+)
+def test_what_takes_a_restart_changes_nothing(
+    client: Client, flags: tuple[str, ...], words: str
+) -> None:
+    before = inspected(client)["HostConfig"]
+    done = client("update", *flags, "box", check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert inspected(client)["HostConfig"] == before
+    assert inside(client, MEMORY) == "max"
+
+
+def test_more_is_there_after_a_restart(client: Client) -> None:
+    client("stop", "-t", "0", "box")
+    client("update", "--memory", "400m", "--memory-swap", "800m", "--cpus", "2", "box")
+    client("start", "box")
+    assert int(inside(client, "awk '/MemTotal/ {print $2}' /proc/meminfo")) > 300 << 10
+    assert inside(client, "nproc") == "2"
+
+
+@pytest.mark.parametrize("point", points("update"))
+def test_the_daemon_is_killed_meanwhile(client: Client, heavy_daemon: Daemon, point: str) -> None:
+    body = {"Memory": 160 << 20, "MemorySwap": 160 << 20, "PidsLimit": 40}
+    die_at(heavy_daemon, point, "POST", "/containers/box/update", body)
+    assert inspected(client)["HostConfig"]["PidsLimit"] == 40
+    assert (inside(client, MEMORY), inside(client, PIDS)) == (str(160 << 20), "40")
+    done = client("update", "--memory", "300m", "--memory-swap", "600m", "box", check=False)
+    assert "started with 256 MiB of memory" in done.stderr
