@@ -12,6 +12,7 @@ from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 from tests.harness.serving import emptied, serving
+from tests.harness.terminal import Terminal
 from tests.system.test_daemon_crash import die_at, points
 
 DEBIAN = kit.KITS / "debian"
@@ -117,6 +118,33 @@ def test_a_damaged_one_is_named_and_what_can_be_is_mended(daemon: Daemon, module
     assert f"heft kit pull --kernel {DEBIAN / 'vmlinux'} {OWN}" in done.stderr
     pull(client, modules)
     assert names(daemon) == {"debian", OWN}
+
+
+def templates(daemon: Daemon) -> int:
+    return len(list((daemon.data / "templates").glob("*/template.json")))
+
+
+def test_templates_are_made_ahead_and_whoever_waits_is_told(daemon: Daemon) -> None:
+    client = Client("heft", daemon)
+    before = templates(daemon)
+    said = client("kit", "warm", "--memory", "129m", "debian")
+    assert said.stdout == "debian\n"
+    assert "debian: Starting a guest to be the template" in said.stderr
+    run = ("run", "--rm", "--weight", "heavy", "--network", "none")
+    with Terminal(
+        [*client.program, *run, "-m", "130m", BUSYBOX, "true"], daemon.environment
+    ) as shown:
+        shown.until("debian: Starting a guest to be the template")
+        assert shown.ended() == 0
+    assert templates(daemon) == before + 2
+    again = client("kit", "warm", "--memory", "129m")
+    assert (again.stdout, again.stderr) == ("debian\n", "")
+    assert client(*run, "-m", "129m", BUSYBOX, "true").stderr == ""
+    assert templates(daemon) == before + 2
+    done = client("kit", "warm", "nothing", check=False)
+    assert "no such kit: nothing" in done.stderr
+    done = client("kit", "warm", "-m", "1m", check=False)
+    assert "at least 128 MiB" in done.stderr
 
 
 @pytest.mark.parametrize("point", points("kit"))

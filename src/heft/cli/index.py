@@ -82,6 +82,7 @@ COMMANDS = {
         "Make a kit of the distribution's packages, or of a kernel of your own",
     ),
     "kit rm": ("kits:RM", "Remove one or more kits"),
+    "kit warm": ("kits:WARM", "Make what machines with a kit start from, ahead"),
     "machine inspect": (
         "inspect:INSPECT_MACHINE",
         "Display detailed information on one or more machines",

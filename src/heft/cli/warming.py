@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 def warm(client: Client, request: Request) -> None:
     """Let it be made. What is wrong with the request, its own answer says."""
-    body = {"image": request.body["Image"], "weight": request.weight}
+    body = {
+        "image": request.body["Image"],
+        "weight": request.weight,
+        "guest": True,
+        "labels": request.body.get("Labels") or {},
+        "hostConfig": request.body.get("HostConfig") or {},
+    }
     try:
         answer = client.open("POST", "/heft/v1/bases", body=body)
     except Refusal:

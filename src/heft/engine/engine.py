@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 
 from heft.engine import capabilities, info, recovery, removal, rotation, user_ranges
 from heft.engine.contents import Contents
-from heft.engine.creation import weight_named
 from heft.engine.events import Events
 from heft.engine.execs import Execs
 from heft.engine.guest_kits import GuestKits
@@ -17,6 +16,7 @@ from heft.engine.machines import Machines
 from heft.engine.parts import Parts
 from heft.engine.records import Records
 from heft.engine.syslog.forwarding import Forwarding
+from heft.engine.warming import Ahead
 from heft.guest.kits import Kits
 from heft.host.trash import Trash
 from heft.images.catalog import Images, ImageUser
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from heft.engine.settings import Settings
-    from heft.images.catalog import Progress, Removed
+    from heft.images.catalog import Removed
     from heft.model.image import Image
     from heft.model.machine import State
     from heft.model.volume import Volume
@@ -50,6 +50,7 @@ class Engine:
         self.machines = Machines(parts, self.execs)
         self.contents = Contents(parts, self.machines)
         self.kits = GuestKits(parts, kits)
+        self.ahead = Ahead(parts)
         self.weights = parts.weights
         self._parts = parts
         self._database = database
@@ -147,17 +148,6 @@ class Engine:
             cpus=host.cpus,
             memory=host.memory,
         )
-
-    async def make_base(self, image: str, weight: str, progress: Progress) -> bool:
-        """Make what machines of an image and a weight share; False if there is nothing to share.
-
-        Raises `NotFound`, `InvalidArgument`, `NoSpace`, `HostError`.
-        """
-        found = self.images.resolve(image)
-        if not self.weights[weight_named(self._parts, weight)].needs_base:
-            return False
-        await self.images.ensure_base(found.diff_ids, progress)
-        return True
 
     def remove_image(self, reference: str, *, force: bool, noprune: bool) -> tuple[Removed, ...]:
         """Remove a name, or an image with its last name. Raises `Conflict` if it is in use."""

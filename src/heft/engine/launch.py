@@ -87,7 +87,7 @@ def build(machine: Machine, place: Place) -> Launch:
         mounts=_mounts(machine, place),
         namespaces=_namespaces(host, place),
         endpoint=machine.endpoint,
-        resources=_resources(host),
+        resources=resources(host),
         security=_security(host),
         log=Log(
             place.directory / "log" if log_config.is_kept(host) else None,
@@ -197,7 +197,8 @@ def _joined_id(mode: str, place: Place) -> str:
     return other.id if other is not None else ""
 
 
-def _resources(host: HostConfig) -> Resources:
+def resources(host: HostConfig) -> Resources:
+    """Give the limits that were asked for."""
     return Resources(
         memory=host.memory,
         memory_swap=host.memory_swap,

@@ -87,6 +87,14 @@ def renew(directory: Path, record: KitRecord, agent: bytes) -> None:
         _write_record(directory, changed)
 
 
+def has_module(directory: Path, name: str) -> bool:
+    """Say whether guests of a kit load a module first, or need not; True where nothing is known."""
+    kept = directory / _KEPT
+    if (kept / f"{name}.ko").exists() or not (kept / BUILTIN).exists():
+        return True
+    return name in modules.builtin_names((kept / BUILTIN).read_text())
+
+
 def sync(directory: Path) -> None:
     """Bring the names in a directory to the disk (fsync(2)). Raises `OSError`."""
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

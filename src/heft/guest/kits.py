@@ -67,6 +67,11 @@ class Kit:
         return self.directory / kit_files.MODULES
 
     @property
+    def shares_files(self) -> bool:
+        """Whether its guests can have 9p, as far as is known."""
+        return kit_files.has_module(self.directory, "9p")
+
+    @property
     def fingerprint(self) -> str:
         """Name it shortly; another kernel or agent has another one."""
         content = f"{self.record.kernel.digest} {self.record.initramfs.digest}"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from heft.model.files import Change, FileStatus, Landing
     from heft.model.process import GuestProcess
-    from heft.weights.base import Launch, Session
+    from heft.weights.base import Launch, Resources, Session
 
 
 @runtime_checkable
@@ -71,6 +71,22 @@ class Consoled(Protocol):
         """Give the last that it has said, and the line; only one client at a time has that.
 
         Raises `Conflict` where somebody has it, unless `force` takes it from him.
+        """
+
+
+@runtime_checkable
+class Warming(Protocol):
+    """A weight whose machines start from what can be made ahead."""
+
+    own_kernel: bool
+
+    async def warm(
+        self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
+    ) -> str:
+        """Make it, for machines with these limits; `report` is told each step.
+
+        Without `template` only what a cold boot needs. Gives why there is no template, where none
+        can be made.
         """
 
 

@@ -10,6 +10,7 @@ import msgspec
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
 from heft.errors import InvalidArgument
+from heft.model.config import HostConfig
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -27,7 +28,14 @@ class KitBody(msgspec.Struct, frozen=True, kw_only=True):
     modules: str = ""
 
 
-_KIT = Body(KitBody)
+class WarmBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of the machines to come: bytes, and units of 1e-9 processors."""
+
+    memory: int = 0
+    nano_cpus: int = msgspec.field(default=0, name="nanoCpus")
+
+
+_KIT, _WARM = Body(KitBody), Body(WarmBody)
 
 
 def add_routes(routes: Routes) -> None:
@@ -35,6 +43,7 @@ def add_routes(routes: Routes) -> None:
     routes.add("GET", "/heft/v1/kits", list_all)
     routes.add("POST", "/heft/v1/kits", pull)
     routes.add("GET", "/heft/v1/kits/{name}", inspect)
+    routes.add("POST", "/heft/v1/kits/{name}/warm", warm)
     routes.add("DELETE", "/heft/v1/kits/{name}", remove)
 
 
@@ -68,6 +77,17 @@ async def pull(call: Call) -> web.StreamResponse:
         else kits.make_own(body.name, kernel, modules, report)
     )
     return await reporter.run(making, lambda kit: [{"status": f"{kit.name} {kit.record.version}"}])
+
+
+async def warm(call: Call) -> web.StreamResponse:
+    """Make a kit and the template of machines with it; the answer is lines of progress."""
+    body = await call.body(_WARM)
+    if body.memory < 0 or body.nano_cpus < 0:
+        raise InvalidArgument("memory and processors cannot be negative")
+    name, host = call.name, HostConfig(memory=body.memory, nano_cpus=body.nano_cpus)
+    reporter = Reporter(call)
+    making = call.engine.ahead.kit(name, host, lambda what: reporter(name, what, 0, 0))
+    return await reporter.run(making, lambda why: [{"status": f"cold: {why}" if why else "warm"}])
 
 
 def _path(text: str) -> Path | None:

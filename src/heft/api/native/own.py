@@ -15,8 +15,10 @@ from aiohttp import web
 from heft.api.call import JSON_HEADERS
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
+from heft.engine.warming import Coming
 from heft.errors import InvalidArgument
 from heft.images.templates import registry
+from heft.model.config import HostConfig
 
 if TYPE_CHECKING:
     from heft.api.call import Call
@@ -32,10 +34,13 @@ class BootstrapBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaseBody(msgspec.Struct, frozen=True, kw_only=True):
-    """An image, and the weight of the machine that is to be made of it; empty is the default."""
+    """An image, and what matters of the machine that is to be made of it."""
 
     image: str = ""
     weight: str = ""
+    guest: bool = False
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    host: HostConfig = msgspec.field(default_factory=HostConfig, name="hostConfig")
 
 
 _BOOTSTRAP = Body(BootstrapBody)
@@ -96,14 +101,21 @@ async def bootstrap(call: Call) -> web.StreamResponse:
 async def make_base(call: Call) -> web.StreamResponse:
     """Make what machines of an image share at a weight; the answer is lines of progress.
 
-    To make a machine makes it too, without telling how far it is.
+    To make and start a machine makes it too, without telling how far it is.
     """
     body = await call.body(_BASE)
     if not body.image:
         raise InvalidArgument("an image is needed")
-    reporter = Reporter(call)
-    making = call.engine.make_base(body.image, body.weight, reporter)
-    return await reporter.run(making, lambda made: [{"status": "made" if made else "not needed"}])
+    reporter, ahead = Reporter(call), call.engine.ahead
+    coming = Coming(body.image, body.weight, body.labels, body.host)
+
+    async def making() -> bool:
+        made = await ahead.base(coming, reporter)
+        if body.guest:
+            await ahead.guest(coming, reporter)
+        return made
+
+    return await reporter.run(making(), lambda made: [{"status": "made" if made else "not needed"}])
 
 
 def _is_list_of_text(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""`heft kit ls`, `pull`, `rm`."""
+"""`heft kit ls`, `pull`, `warm`, `rm`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 
 from heft.cli.client import path
 from heft.cli.command import Command, each
-from heft.cli.flags import switch, word
+from heft.cli.failures import Failure
+from heft.cli.flags import Flag, switch, word
 from heft.cli.human import size as human
+from heft.cli.machine_flags import lazily
 from heft.cli.progress import follow, on_stderr
 from heft.cli.tables import FORMAT_HELP, Listing
 
@@ -65,6 +67,18 @@ def pull(call: Invocation) -> int:
     return 0
 
 
+def warm(call: Invocation) -> int:
+    """Make what machines with a kit start from; fail where they boot cold."""
+    name = call.arguments[0] if call.arguments else DEFAULT
+    body = {"memory": call.flags.value("memory") or 0, "nanoCpus": call.flags.value("cpus") or 0}
+    answer = call.client.open("POST", path("heft", "v1", "kits", name, "warm"), body=body)
+    said = follow(answer.lines(), on_stderr(quiet=call.flags.on("quiet")), sys.stderr.write)
+    if said and said[-1] != "warm":
+        raise Failure(f"no template could be made, so machines boot {said[-1]}")
+    print(name)
+    return 0
+
+
 def remove(call: Invocation) -> int:
     """Remove kits."""
     return each(call.arguments, lambda name: call.client.delete(path("heft", "v1", "kits", name)))
@@ -80,6 +94,16 @@ PULL = Command(
     flags=(
         word("kernel", "Take the kernel at this path: a bzImage or a vmlinux", kind="path"),
         word("modules", "Take the kernel's modules at this path", kind="path"),
+        switch("quiet", "Suppress the progress", "q"),
+    ),
+    most=1,
+)
+WARM = Command(
+    warm,
+    takes="[KIT]",
+    flags=(
+        Flag("memory", "Of such machines", short="m", kind="bytes", read=lazily("sizes", "size")),
+        Flag("cpus", "Of such machines", kind="decimal", read=lazily("sizes", "cpus")),
         switch("quiet", "Suppress the progress", "q"),
     ),
     most=1,

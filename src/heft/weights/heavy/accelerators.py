@@ -23,6 +23,8 @@ from heft.failures import translated
 from heft.weights.heavy.qemu import Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heft.guest.kits import Kit
     from heft.weights.heavy.templates import Templates
 
@@ -60,7 +62,9 @@ class Accelerators:
             return Choice(TCG, reason)
         return self._chosen or self._read()
 
-    async def choose(self, kit: Kit, templates: Templates) -> Choice:
+    async def choose(
+        self, kit: Kit, templates: Templates, report: Callable[[str], object] = _log.info
+    ) -> Choice:
         """Say what guests of a kit run on; a guest is booted to find out, once."""
         if reason := unusable(DEVICE):
             return Choice(TCG, reason)
@@ -69,14 +73,17 @@ class Accelerators:
             if self._chosen is None or self._chosen.key != key:
                 kept = await asyncio.to_thread(self._read)
                 if kept is None or kept.key != key:
-                    kept = await self._try(kit, templates, key)
+                    kept = await self._try(kit, templates, key, report)
                     await asyncio.to_thread(self._write, kept)
                 self._chosen = kept
             return self._chosen
 
-    async def _try(self, kit: Kit, templates: Templates, key: str) -> Choice:
+    async def _try(
+        self, kit: Kit, templates: Templates, key: str, report: Callable[[str], object]
+    ) -> Choice:
         try:
-            await templates.ensure(kit, _PROOF, _log.info, seconds=PROOF_SECONDS)
+            report("Trying whether a guest boots on KVM")
+            await templates.ensure(kit, _PROOF, report, seconds=PROOF_SECONDS)
         except HostError as error:
             _log.warning("machines are translated (tcg): a guest did not boot on KVM: %s", error)
             return Choice(TCG, f"a guest did not boot on KVM: {error}", key)

@@ -14,21 +14,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError
-from heft.guest import kits, setup
+from heft.errors import HostError, NotSupported
+from heft.guest import kits, setup, shares
 from heft.guest.setup import Disk, Surroundings
 from heft.host import cgroups
 from heft.host.cgroups import Group, Layout
-from heft.weights.heavy import facts, shaping
+from heft.weights.heavy import accelerators, facts, shaping
 from heft.weights.heavy.accelerators import Accelerators
 from heft.weights.heavy.templates import Templates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from heft.guest.kits import Kit, Kits
     from heft.guest.shares import Shared
-    from heft.weights.base import Launch
+    from heft.weights.base import Launch, Resources
     from heft.weights.heavy.facts import HostFacts
     from heft.weights.heavy.qemu import Shape
     from heft.weights.heavy.templates import Template
@@ -89,29 +90,61 @@ class Guests:
     async def plan(self, launch: Launch) -> Plan:
         """Say how a machine's guest is started; make what is missing for it.
 
-        Its kit is held for it from then on, until `release`.
+        Its kit is held for it from then on, until `release`. Raises `NotSupported` where that has
+        no way to share files, and the machine has some; else as what is made.
         """
+        kit, accelerator, tsc_khz = await self._ground(launch.kit, launch.id, _log.info)
+        if not kit.shares_files and shares.shared_points(launch):
+            raise NotSupported(
+                f"the kernel of kit {kit.name} has no 9p, so no volumes and binds",
+                hint=f"--kit {kits.DEFAULT}",
+            )
+        shape = shaping.shape(launch.resources, accelerator)
+        template: Template | None = None
+        if not launch.cold_boot:
+            template, why = await self._template(kit, shape, _log.info)
+            if why:
+                _log.warning("machines like %s boot cold: %s", shape, why)
+        return Plan(kit, shape, template, tsc_khz)
+
+    async def warm(
+        self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
+    ) -> str:
+        """Make what machines with a kit and limits start from; give why there is no template."""
+        shaping.shape(resources, accelerators.TCG)
+        holder = f"warm-{secrets.token_hex(4)}"
+        try:
+            found, accelerator, _ = await self._ground(kit, holder, report)
+            if not template:
+                return ""
+            return (await self._template(found, shaping.shape(resources, accelerator), report))[1]
+        finally:
+            await self._kits.release(holder)
+
+    async def _ground(
+        self, name: str, holder: str, report: Callable[[str], object]
+    ) -> tuple[Kit, str, int]:
+        """Give a kit that is held, what its guests run on, and the speed of the host's clock."""
         found = await self.facts()
-        kit = await self._kits.ensure(launch.kit or kits.DEFAULT, _log.info, launch.id)
+        kit = await self._kits.ensure(name or kits.DEFAULT, report, holder)
         assert self._templates is not None
         assert self._accelerators is not None
-        chosen = await self._accelerators.choose(kit, self._templates)
-        shape = shaping.shape(launch.resources, chosen.accelerator)
-        template = None if launch.cold_boot else await self._template(kit, shape)
-        return Plan(kit, shape, template, found.tsc_khz)
+        chosen = await self._accelerators.choose(kit, self._templates, report)
+        return kit, chosen.accelerator, found.tsc_khz
 
     async def release(self, launch: Launch) -> None:
         """Hear that a guest has read its kernel, or never will."""
         await self._kits.release(launch.id)
 
-    async def _template(self, kit: Kit, shape: Shape) -> Template | None:
-        """Give the template of such machines; None where none can be made: they boot cold then."""
+    async def _template(
+        self, kit: Kit, shape: Shape, report: Callable[[str], object]
+    ) -> tuple[Template | None, str]:
+        """Give the template of such machines, or why none can be made: they boot cold then."""
         assert self._templates is not None
         try:
-            return await self._templates.ensure(kit, shape, _log.info)
+            return await self._templates.ensure(kit, shape, report), ""
         except HostError as error:
-            _log.warning("machines like %s boot cold: %s", shape, error)
-            return None
+            return None, str(error)
 
     async def groups(self) -> Layout:
         """Give the host's control groups; look if need be."""

@@ -114,7 +114,7 @@ class Templates:
         self,
         kit: Kit,
         shape: Shape,
-        report: Callable[[str], None],
+        report: Callable[[str], object],
         seconds: float = 0,
     ) -> Template:
         """Give a template, made in `seconds` if need be. Raises `HostError`, `NoSpace`."""

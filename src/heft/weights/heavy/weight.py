@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from heft.guest.shares import Shared
     from heft.host.processes import ProcessId
     from heft.model.process import GuestProcess
-    from heft.weights.base import ExecRequest, Launch, Session
+    from heft.weights.base import ExecRequest, Launch, Resources, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,12 @@ class HeavyWeight(Reach):
             return Availability(ok=True, detail=await self._guests.describe())
         except HeftError as error:
             return Availability(ok=False, why=error.message, hint=error.hint)
+
+    async def warm(
+        self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
+    ) -> str:
+        """Make what machines with a kit and these limits start from."""
+        return await self._guests.warm(kit, resources, report, template=template)
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's disk."""
