@@ -180,7 +180,7 @@ def dockerd(directory: Path, cgroup: str) -> Iterator[Engine]:
     )
     (directory / "none.json").write_text("{}")
     daemon = Daemon(command, place, directory / "log")
-    with memory(directory / "exec"), _hidden(Path("/run/containerd")):
+    with memory(directory / "exec"), hidden(Path("/run/containerd")):
         try:
             daemon.start()
             client = docker_client(place)
@@ -190,7 +190,7 @@ def dockerd(directory: Path, cgroup: str) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def _hidden(path: Path) -> Iterator[None]:
+def hidden(path: Path) -> Iterator[None]:
     """Let an empty directory stand where something of the host's may be."""
     made = not path.exists()
     path.mkdir(exist_ok=True)

@@ -31,6 +31,8 @@ def versions(heft: Path) -> dict[str, str]:
         "Podman": ("podman", "--version"),
         "crun": ("crun", "--version"),
         "conmon": ("conmon", "--version"),
+        "QEMU": ("qemu-system-x86_64", "--version"),
+        "libvirt": ("virsh", "--version"),
     }
     return {"Python": platform.python_version()} | {
         name: _version(command) for name, command in asked.items()

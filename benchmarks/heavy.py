@@ -53,9 +53,6 @@ def started(bench: Bench) -> tuple[dict[str, Sample], tuple[Row, ...]]:
         "heft, heavy": (heft.run("--weight", "heavy", "--rm", IMAGE, "true"), heft.environment),
     }
 
-    def pause() -> None:
-        time.sleep(PAUSE_SECONDS)
-
     found = interleaved(
         {name: Case(command(*case), before=pause) for name, case in cases.items()}, bench.few(20)
     )
@@ -71,6 +68,11 @@ def started(bench: Bench) -> tuple[dict[str, Sample], tuple[Row, ...]]:
         ratio(f"{what}, {PAUSE_SECONDS:g} s after the last", 1.3, found[one], found[other]),
         ratio(f"{what}, one right after the other", 2.0, in_a_row[one], in_a_row[other]),
     )
+
+
+def pause() -> None:
+    """Let a guest be made ready, beside nothing that is measured."""
+    time.sleep(PAUSE_SECONDS)
 
 
 def idle(bench: Bench, name: str) -> Command:

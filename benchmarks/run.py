@@ -1,6 +1,6 @@
 """Measure everything, side by side, and write docs/performance.md.
 
-    sudo make bench                             all of it, some eight minutes
+    sudo make bench                             all of it, some eleven minutes
     sudo make bench ARGS="--only execs copies"  some of it, not written down
     sudo make bench ARGS="--rounds 5"           a quick look, not written down
 
@@ -25,10 +25,12 @@ from benchmarks import (
     listing,
     many,
     output,
+    plain,
     report,
     restarts,
     shares,
     starts,
+    virsh,
 )
 from benchmarks.bench import Bench, bench, say
 from benchmarks.disk import disk
@@ -53,6 +55,8 @@ GROUPS: dict[str, Callable[[Bench], Outcome]] = {
     "copies": copies.measure,
     "output": output.measure,
     "heavy": heavy.measure,
+    "virsh": virsh.measure,
+    "plain": plain.measure,
     "shares": shares.measure,
 }
 """In the order of the page."""
@@ -105,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="heft-bench-", dir="/var/tmp") as name:
         directory = Path(name)
         tar = options.tar or debian(directory)
-        if "shares" in options.only:
+        if {"heavy", "virsh", "plain", "shares"} & set(options.only):
             kit.main()  # from the host's network
         isolate()
         found = measure(options, directory, tar)
