@@ -6,6 +6,7 @@ Sources: kernel documentation, admin-guide/cgroup-v2 and admin-guide/cgroup-v1.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.host.cgroups import pairs
@@ -112,3 +113,11 @@ def _block_v2(text: str) -> tuple[int, int]:
             if name in totals:
                 totals[name] += int(value)
     return totals["rbytes"], totals["wbytes"]
+
+
+def available_memory() -> int:
+    """Give the bytes that this host could still give to processes (proc_meminfo(5))."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0

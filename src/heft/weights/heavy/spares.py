@@ -12,6 +12,7 @@ leaves it to the next one's sweep, at every step of its way to a machine's run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -30,7 +31,7 @@ from heft.guest.link import Link
 from heft.guest.shares import Shared
 from heft.guest.tokens import Tokens
 from heft.guest.wire import unix_connector
-from heft.host import grouping, processes, taps
+from heft.host import grouping, processes, taps, usage
 from heft.undo import Undo
 from heft.weights.heavy import hypervisor, qemu, shaping
 from heft.weights.heavy.control import control
@@ -50,6 +51,8 @@ QUIET_SECONDS = 0.05
 """How long after a start a spare is begun with."""
 _UPPER = 64 << 20
 _ANSWER_SECONDS = 30.0
+_ROOM = 4
+"""So many times its memory must be free on the host."""
 _PART = 64
 """Of the processor, while it rehearses, where 1024 is the usual one: machines that run go first."""
 
@@ -83,6 +86,8 @@ class Spares:
         self._spare: Spare | None = None
         self._like: tuple[Launch, Plan] | None = None
         self._used = 0.0
+        self._moved = asyncio.Event()
+        """Something was taken or used since it was last looked at."""
         self._keeping: asyncio.Task[None] | None = None
 
     # To become a machine
@@ -121,6 +126,7 @@ class Spares:
         if not self._seconds or plan.template is None or not _can_be(launch):
             return
         self._like, self._used = (launch, plan), time.monotonic()
+        self._moved.set()
         if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._keep())
 
@@ -132,10 +138,15 @@ class Spares:
             assert self._like is not None
             launch, plan = self._like
             if self._spare is not None and self._spare.plan == plan:
-                await asyncio.sleep(min(left, 1.0))
+                self._moved.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._moved.wait()
                 continue
             await asyncio.sleep(QUIET_SECONDS)
             await self._drop()
+            if usage.available_memory() < _ROOM * plan.shape.memory:
+                break
             try:
                 self._spare = await self._make(launch, plan)
             except HeftError as error:
