@@ -1,10 +1,13 @@
 """The console of heavy machines, on a real terminal: what their kernels say, and what is typed."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
+from heft.weights.heavy.qemu import CONSOLE_SIZE
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -96,25 +99,43 @@ def test_a_killed_daemon_gives_it_back_and_the_machine_goes_on(
     eventually(lambda: "later" in console(heft))
 
 
-def test_one_who_does_not_read_holds_nobody_up(heft: Client) -> None:
+def test_one_who_does_not_read_holds_nobody_up_and_nothing_is_forgotten(heft: Client) -> None:
     with terminal(heft) as seen:
-        seen.process.send_signal(19)
-        flood = "for i in $(seq 20000); do echo line-$i-of-very-many-more; done >/dev/ttyS0 &"
-        heft("exec", "deep", "sh", "-c", flood)
+        seen.process.send_signal(SIGSTOP)
+        flood = "for i in $(seq 20000); do echo line-$i-of-very-many-more; done >/dev/ttyS0"
+        heft("exec", "-d", "deep", "sh", "-c", f"{flood}; touch /said")
         begin = time.monotonic()
         assert heft("exec", "deep", "echo", "well").stdout == "well\n"
         assert time.monotonic() - begin < SECONDS / 6
-        seen.process.send_signal(18)
-    eventually(lambda: "very-many" in console(heft, "--force"))
+        heft("exec", "deep", "sh", "-c", "until test -e /said; do sleep 0.2; done")
+        said = console(heft, "--force")
+        assert len(said.encode()) <= CONSOLE_SIZE
+        numbers = [int(each) for each in re.findall(r"line-(\d+)-of-very-many-more", said)]
+        assert numbers == list(range(numbers[0], 20001))
+        seen.process.send_signal(SIGCONT)
 
 
 def test_a_panic_is_seen_there_and_told(heft: Client, heavy_daemon: Daemon) -> None:
     with terminal(heft) as seen:
-        heft("exec", "-d", "deep", "sh", "-c", "echo c >/proc/sysrq-trigger")
+        panic(heft)
         seen.until("Kernel panic")
         assert seen.ended() == 1
     eventually(lambda: not state(heavy_daemon)["Running"])
     assert "panicked" in state(heavy_daemon)["Error"]
+
+
+def test_a_panic_is_told_where_the_client_does_not_read(heft: Client, heavy_daemon: Daemon) -> None:
+    with terminal(heft) as seen:
+        seen.process.send_signal(SIGSTOP)
+        panic(heft)
+        eventually(lambda: not state(heavy_daemon)["Running"])
+        assert "panicked" in state(heavy_daemon)["Error"]
+        seen.process.send_signal(SIGCONT)
+
+
+def panic(heft: Client) -> None:
+    # It may be over before it has answered.
+    heft("exec", "-d", "deep", "sh", "-c", "echo c >/proc/sysrq-trigger", check=False)
 
 
 def state(daemon: Daemon) -> dict:

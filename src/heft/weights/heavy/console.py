@@ -2,9 +2,10 @@
 
 QEMU keeps the last of what the kernel says (`ringbuf`), and nobody need be there. A client who
 opens the console gets the line itself: QEMU is told to have a socket in the place of the buffer
-(`chardev-change`, qemu-qmp-ref(7)), and the buffer again afterwards. One who does not read holds up
-nothing but the guest's own serial port. What a daemon that was killed had opened is closed by that,
-and the next one takes the line back.
+(`chardev-change`, qemu-qmp-ref(7)), and the buffer again afterwards. What comes on the line is
+taken at once, whether the client reads or not: he who does not misses what was said first, as at a
+serial line, and holds up nobody. What a daemon that was killed had opened is closed by that, and
+the next one takes the line back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from heft.weights.heavy.control import Control
 
-_BLOCK = 1 << 15
+_BLOCK = 1 << 18
+"""Bytes that are taken at once: more than a socket holds (unix(7), net.core.wmem_default)."""
 
 
 class Console:
@@ -50,7 +52,9 @@ class Console:
 
     async def recent(self) -> bytes:
         """Give the last of what the kernel has said; at most `CONSOLE_SIZE` bytes."""
-        if self._told is not None and self._session is None:
+        if self._session is not None:
+            self._session.take()
+        elif self._told is not None:
             self._keep(await self._told.console())
         return self._recent
 
@@ -65,19 +69,23 @@ class Console:
             if self._session is not None:
                 if not force:
                     raise Conflict("the console is in use", hint="--force takes it over")
-                self._session.cut()
                 await self._take_back(self._session)
-            recent = await self.recent()
-            ours, theirs = socket.socketpair()
-            try:
-                with theirs:
-                    ours.setblocking(False)
-                    await self._told.lend_console(theirs.fileno())
-            except BaseException:
-                ours.close()
-                raise
-            self._session = ConsoleSession(ours, self._keep, self._closed)
+            ours = await self._borrowed(self._told)
+            recent, self._session = self._recent, ConsoleSession(ours, self._keep, self._closed)
             return recent, self._session
+
+    async def _borrowed(self, told: Control) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                ours.setblocking(False)
+                self._keep(await told.lend_console(theirs.fileno()))
+        except BaseException:
+            ours.close()
+            with contextlib.suppress(HeftError):  # it may have taken it, and said so to nobody
+                await told.keep_console()
+            raise
+        return ours
 
     async def _closed(self, session: ConsoleSession) -> None:
         async with self._changing:
@@ -107,15 +115,38 @@ class ConsoleSession:
         self._line = line
         self._heard = heard
         self._closed = closed
+        self._unread = bytearray()
+        """At most `CONSOLE_SIZE` bytes."""
+        self._news = asyncio.Event()
+        self._over = False
         self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(line, self.take)
+
+    def take(self) -> None:
+        """Take what has come on the line, all of it; does not wait."""
+        if self._over:
+            return
+        try:
+            data = self._line.recv(_BLOCK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._heard(data)
+            self._unread += data
+            del self._unread[:-CONSOLE_SIZE]
+        else:
+            self._finish()
+        self._news.set()
 
     async def read(self) -> tuple[Stream, bytes] | None:
         """Give what the kernel says next; None when the line is somebody else's, or gone."""
-        try:
-            data = await self._loop.sock_recv(self._line, _BLOCK)
-        except OSError:
-            return None
-        self._heard(data)
+        await self._news.wait()
+        data = bytes(self._unread)
+        self._unread.clear()
+        if not self._over:
+            self._news.clear()
         return (Stream.STDOUT, data) if data else None
 
     async def write(self, data: bytes) -> None:
@@ -136,5 +167,14 @@ class ConsoleSession:
             self._line.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """Let go of the line; harmless when repeated."""
+        """Let go of the line, once what is on it was taken; harmless when repeated."""
+        self.cut()
+        self.take()
+        self._finish()
         self._line.close()
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._over = True
+            self._loop.remove_reader(self._line)
+            self._news.set()

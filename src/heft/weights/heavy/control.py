@@ -141,12 +141,18 @@ class Control:
         said = await self.execute("ringbuf-read", device="console", size=size, format="base64")
         return base64.b64decode(str(said))
 
-    async def lend_console(self, line: int) -> None:
-        """Let what the kernel says go to a socket of ours, and what comes from there to it."""
+    async def lend_console(self, line: int) -> bytes:
+        """Let what the kernel says go to a socket of ours, and what comes from there to it.
+
+        Gives what was said before. Both are asked for at once: QEMU forgets what is said between.
+        """
         socket.send_fds(self._socket, [b" "], [line])
         await self.execute("getfd", fdname="console")
         address = {"type": "fd", "data": {"str": "console"}}
-        await self._change_console("socket", addr=address, server=False)
+        said, _ = await asyncio.gather(
+            self.console(), self._change_console("socket", addr=address, server=False)
+        )
+        return said
 
     async def keep_console(self) -> None:
         """Let QEMU keep the last of it, if it does not."""
