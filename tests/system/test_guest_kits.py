@@ -44,7 +44,8 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("install") / "lib/modules" / release
     (tree / "kernel").mkdir(parents=True)
     for path in (DEBIAN / "modules").iterdir():
-        shutil.copy(path, tree / "kernel" if path.suffix == ".ko" else tree)
+        if path.name != "9p.ko":  # so it is another kit than Debian's
+            shutil.copy(path, tree / "kernel" if path.suffix == ".ko" else tree)
     return tree
 
 
@@ -76,6 +77,8 @@ def test_a_machine_runs_with_a_kernel_of_ones_own(daemon: Daemon, modules: Path)
     label = '{{index .Config.Labels "heft.kit"}}'
     assert client("inspect", "-f", label, "box").stdout.strip() == OWN
     machine = client("inspect", "-f", "{{.Id}}", "box").stdout.strip()
+    shared = client("run", "--rm", *run[2:-2], "-v", "/etc:/x", BUSYBOX, "true", check=False)
+    assert f"the kernel of kit {OWN} has no 9p" in shared.stderr
     for _ in range(2):  # while it runs, and while it could be started again
         done = client("kit", "rm", OWN, check=False)
         assert f"kit {OWN} is in use by machines - [{machine}]" in done.stderr
@@ -83,6 +86,25 @@ def test_a_machine_runs_with_a_kernel_of_ones_own(daemon: Daemon, modules: Path)
         client("kill", "box", check=False)
     client("rm", "-f", "box")
     assert client("kit", "rm", OWN).stdout == f"{OWN}\n"
+
+
+def test_what_was_made_for_a_kit_goes_with_it(daemon: Daemon, modules: Path) -> None:
+    client = Client("heft", daemon)
+    pull(client, modules)
+    before = templates(daemon)
+    client("kit", "warm", "-q", "-m", "128m", OWN)
+    run = ("run", "-d", "--weight", "heavy", "-m", "128m", "--annotation", f"heft.kit={OWN}")
+    client(*run, "--name", "box", BUSYBOX, "sleep", "1000")
+    assert templates(daemon) == before + 1
+    shown = json.loads(client("inspect", "box").stdout)[0]["Heft"]
+    assert (shown["Kit"], shown["Accelerator"] in ("kvm", "tcg")) == (OWN, True)
+    assert shown["AcceleratorReason"]
+    daemon.restart()
+    assert json.loads(client("inspect", "box").stdout)[0]["Heft"] == shown
+    assert templates(daemon) == before + 1
+    client("rm", "-f", "box")
+    client("kit", "rm", OWN)
+    assert templates(daemon) == before
 
 
 def test_what_is_no_kernel_for_guests_makes_no_kit(daemon: Daemon, modules: Path) -> None:

@@ -30,6 +30,10 @@ async def test_only_a_guest_that_booted_proves_kvm(tmp_path, monkeypatch, clean_
     again = Accelerators(record, host.version)
     assert again.known() == choice
     assert await again.choose(ready, templates) == choice, "it is not tried twice"
+    await again.collect({ready.fingerprint})
+    assert Accelerators(record, host.version).known() == choice
+    await again.collect(())
+    assert again.known() is Accelerators(record, host.version).known() is None
 
 
 async def test_without_the_device_machines_are_translated(tmp_path, monkeypatch):

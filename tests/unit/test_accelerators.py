@@ -3,9 +3,11 @@
 import os
 import stat
 
+import msgspec
 import pytest
 
-from heft.weights.heavy.accelerators import group_of, unusable
+from heft.weights.heavy import accelerators
+from heft.weights.heavy.accelerators import Accelerators, Choice, group_of, unusable
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,18 @@ def test_what_is_not_there_or_no_device_is_named(tmp_path):
     assert "no such file" in unusable(tmp_path / "kvm")
     (tmp_path / "kvm").touch()
     assert "is no device" in unusable(tmp_path / "kvm")
+
+
+async def test_what_was_tried_is_kept_by_kit_and_forgotten_with_it(tmp_path, monkeypatch):
+    device, record = tmp_path / "kvm", tmp_path / "kvm.json"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    device.chmod(0o666)
+    monkeypatch.setattr(accelerators, "DEVICE", device)
+    one, two = Choice("tcg", "it did not boot", "k"), Choice("kvm", "it booted", "k")
+    record.write_bytes(msgspec.json.encode({"one": one, "two": two}))
+    found = Accelerators(record, "any")
+    assert (found.known(), found.known("one"), found.known("three")) == (two, one, None)
+    await found.collect({"one"})
+    assert found.known() == Accelerators(record, "any").known() == one
+    record.write_bytes(msgspec.json.encode(one))
+    assert Accelerators(record, "any").known() is None, "as an earlier Heft wrote it"

@@ -18,6 +18,7 @@ from heft.doctor import (
     files,
     filesystems,
     groups,
+    kvm,
     limits,
     links,
     main,
@@ -348,3 +349,22 @@ def test_the_doctor_needs_nothing_but_python():
     loaded = done.stderr.split()
     assert not {"msgspec", "aiohttp", "uvloop", "asyncio", "rich"} & set(loaded)
     assert all(name.startswith("heft.doctor") for name in loaded if name.startswith("heft."))
+
+
+def test_what_heavy_machines_run_on_is_told(tmp_path):
+    device = put(tmp_path, "/dev/kvm", "")
+    host, found = Host(tmp_path, release="6.1"), there("ran three instructions")
+    device.chmod(0o600)
+    assert "(tcg): /dev/kvm is root's alone" in kvm.chosen(host, found).detail
+    device.chmod(0o666)
+    assert kvm.chosen(host, found).detail.endswith("the first machine tries it")
+    failed = {"accelerator": "tcg", "why": "a guest did not boot on KVM: so", "release": "6.1"}
+    record = "/var/lib/heft/templates/kvm.json"
+    put(tmp_path, record, json.dumps({"one": failed}))
+    assert kvm.chosen(host, found) == lacking(
+        "machines are translated (tcg): a guest did not boot on KVM: so"
+    )
+    assert kvm.chosen(Host(tmp_path, release="6.2"), found).state is State.THERE
+    booted = {"accelerator": "kvm", "why": "", "release": "6.1"}
+    put(tmp_path, record, json.dumps({"one": failed, "two": booted}))
+    assert "machines run on it (kvm)" in kvm.chosen(host, found).detail

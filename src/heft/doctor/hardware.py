@@ -163,7 +163,7 @@ CHECKS = (
         helps=weights(HEAVY),
         lack="code in heavy machines is translated (TCG): some 4 times slower",
         remedy="switch on virtualization in the firmware (or nested, in the host's hypervisor); "
-        "modprobe kvm_intel or kvm_amd",
+        "modprobe kvm_intel or kvm_amd; where /dev/kvm is root's alone, chgrp kvm and chmod 660 it",
     ),
     Check(
         name="userfaultfd",

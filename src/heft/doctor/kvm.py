@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import mmap
 import os
 import struct
 from typing import TYPE_CHECKING
 
+from heft.doctor.check import State, lacking, there
 from heft.doctor.child import Refused, attempt
 
 if TYPE_CHECKING:
@@ -37,8 +39,36 @@ _PROGRAM = bytes((0xB0, _WORD, 0xE6, _PORT, 0xF4))
 
 
 def probe(host: Host) -> Finding:
-    """Open KVM, and on x86 have it run a guest that says 42."""
-    return attempt(lambda: _run(host))
+    """Open KVM, and on x86 have it run a guest that says 42; say what machines found of it."""
+    found = attempt(lambda: _run(host))
+    return chosen(host, found) if found.state is State.THERE else found
+
+
+def chosen(host: Host, found: Finding) -> Finding:
+    """Say what heavy machines run on where KVM runs code: what these do themselves, in short.
+
+    Their QEMU is nobody's process, so that the device must be open to it; and how it went when a
+    guest was booted is kept (`heft.weights.heavy.accelerators`).
+    """
+    device = os.stat(host.path("/dev/kvm"))
+    to_group = device.st_gid and device.st_mode & 0o060 == 0o060
+    if not to_group and device.st_mode & 0o006 != 0o006:
+        return lacking("machines are translated (tcg): /dev/kvm is root's alone")
+    tried = _tried(host)
+    if any(each.get("accelerator") == "kvm" for each in tried):
+        return there("machines run on it (kvm): a guest has booted on it")
+    if tried:
+        return lacking(f"machines are translated (tcg): {tried[0].get('why')}")
+    return there(f"{found.detail}; the first machine tries it")
+
+
+def _tried(host: Host) -> list[dict[str, str]]:
+    """Read how guests have booted on this kernel of the host, by kit."""
+    try:
+        kept = json.loads(host.text(f"{host.data}/templates/kvm.json")).values()
+        return [each for each in kept if each.get("release") == host.release]
+    except (ValueError, AttributeError):
+        return []
 
 
 def _run(host: Host) -> str:

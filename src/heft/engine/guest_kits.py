@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from heft.engine import kit_choice
 from heft.errors import NotFound
 from heft.guest.kits import PACKAGES
 from heft.model.machine import State
+from heft.weights.abilities import Accelerated, Warming
+from heft.weights.base import Accelerator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from heft.engine.parts import Parts
     from heft.guest.kits import Kit, Kits
+    from heft.model.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,15 @@ class KitInUse:
 
     kit: Kit
     machines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """The kit of a machine, and what executes its code (empty: it does not run), and why."""
+
+    kit: str
+    accelerator: str
+    why: str
 
 
 class GuestKits:
@@ -49,17 +62,40 @@ class GuestKits:
 
     async def pull(self, name: str, report: Callable[[str], object]) -> Kit:
         """Make one, if it is not there, not whole, or older than this Heft's agent."""
-        return await self._kits.ensure(name, report)
+        made = await self._kits.ensure(name, report)
+        await self._collect()
+        return made
 
     async def make_own(
         self, name: str, kernel: Path, modules: Path | None, report: Callable[[str], object]
     ) -> Kit:
         """Make one of a kernel of somebody's own, at a path of this host."""
-        return await self._kits.make_own(name, kernel, modules, report)
+        made = await self._kits.make_own(name, kernel, modules, report)
+        await self._collect()
+        return made
 
     async def remove(self, name: str) -> None:
         """Remove one. Raises `NotFound`, and `Conflict` where machines use it."""
         await self._kits.remove(name, lambda: self._machines(name))
+        await self._collect()
+
+    async def described(self, machine: Machine) -> Guest | None:
+        """Say what a machine with a kernel of its own runs with; None for others."""
+        weight = self._parts.weights.get(machine.weight)
+        if weight is None or not weight.own_kernel:
+            return None
+        found = Accelerator("", "")
+        if machine.is_up and isinstance(weight, Accelerated):
+            with contextlib.suppress(NotFound):  # it has just ended
+                found = await weight.accelerator(machine.id)
+        kit = kit_choice.of(machine.config, machine.host_config)
+        return Guest(kit, found.name, found.why)
+
+    async def _collect(self) -> None:
+        """Let go of what weights have made for kits that are not there any more."""
+        for weight in self._parts.weights.values():
+            if isinstance(weight, Warming):
+                await weight.collect()
 
     def _machines(self, name: str) -> tuple[str, ...]:
         """Give the machines that run with a kit, or were made to."""

@@ -109,6 +109,11 @@ class Kits:
         names = sorted(entry.name for entry in self._root.iterdir())
         return tuple(kit for kit in map(self.get, names) if kit is not None)
 
+    def fingerprints(self) -> frozenset[str]:
+        """Name all kits that are there, whole or not; it blocks for a moment."""
+        found = (self._find(entry.name) for entry in self._root.iterdir())
+        return frozenset(kit.fingerprint for kit in found if kit is not None)
+
     def knows(self, name: str) -> bool:
         """Say whether a machine can be told to start with it: it is there, or can be made."""
         return name in PACKAGES or self._find(name) is not None

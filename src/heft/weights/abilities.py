@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from heft.model.files import Change, FileStatus, Landing
     from heft.model.process import GuestProcess
-    from heft.weights.base import Launch, Resources, Session
+    from heft.weights.base import Accelerator, Launch, Resources, Session
 
 
 @runtime_checkable
@@ -88,6 +88,17 @@ class Warming(Protocol):
         Without `template` only what a cold boot needs. Gives why there is no template, where none
         can be made.
         """
+
+    async def collect(self) -> None:
+        """Remove what was made for kits that are not there any more."""
+
+
+@runtime_checkable
+class Accelerated(Protocol):
+    """A weight whose machines' code is executed in one of several ways."""
+
+    async def accelerator(self, machine_id: str) -> Accelerator:
+        """Say which a machine that runs has, and why."""
 
 
 @runtime_checkable

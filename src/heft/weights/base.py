@@ -43,6 +43,14 @@ class Availability:
 
 
 @dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What executes the code of a machine with hardware of its own: `kvm` or `tcg`; and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A process to run in a machine."""
 

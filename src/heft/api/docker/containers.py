@@ -163,6 +163,7 @@ async def inspect_one(call: Call) -> web.StreamResponse:
         network_ids=network_ids(engine),
         execs=engine.execs.of(machine.id),
         sizes=sizes,
+        guest=await engine.kits.described(machine),
     )
     return call.json(inspect.view(machine, around))
 

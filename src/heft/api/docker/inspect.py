@@ -15,6 +15,7 @@ from heft.model.machine import State
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heft.engine.guest_kits import Guest
     from heft.model.machine import Health, Machine
 
 
@@ -28,6 +29,7 @@ class Surroundings:
     network_ids: dict[str, str] = field(default_factory=dict)
     execs: tuple[str, ...] = ()
     sizes: tuple[int, int] | None = None
+    guest: Guest | None = None
 
 
 def view(machine: Machine, around: Surroundings) -> dict[str, Any]:
@@ -63,6 +65,12 @@ def view(machine: Machine, around: Surroundings) -> dict[str, Any]:
     }
     if around.sizes is not None:
         shown["SizeRw"], shown["SizeRootFs"] = around.sizes
+    if (guest := around.guest) is not None:
+        shown["Heft"] = {
+            "Kit": guest.kit,
+            "Accelerator": guest.accelerator,
+            "AcceleratorReason": guest.why,
+        }
     return shown
 
 

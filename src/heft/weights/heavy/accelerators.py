@@ -23,7 +23,7 @@ from heft.failures import translated
 from heft.weights.heavy.qemu import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from heft.guest.kits import Kit
     from heft.weights.heavy.templates import Templates
@@ -45,22 +45,26 @@ class Choice(msgspec.Struct, frozen=True):
     why: str
     key: str = ""
     """Of what it was tried with; empty: it was not tried."""
+    release: str = ""
+    """The host's kernel that it was tried on."""
 
 
 class Accelerators:
-    """Chooses, and keeps what was tried in a file."""
+    """Chooses, and keeps what was tried in a file: a `Choice` by the fingerprint of each kit."""
 
     def __init__(self, record: Path, version: str) -> None:
         self._record = record
         self._version = version
-        self._chosen: Choice | None = None
+        self._tried: dict[str, Choice] | None = None
         self._choosing = asyncio.Lock()
 
-    def known(self) -> Choice | None:
-        """Say what guests run on as far as it is known without booting one; it blocks."""
+    def known(self, kit: str = "") -> Choice | None:
+        """Say what guests (of a kit: its fingerprint) run on, as far as it was tried; it blocks."""
         if reason := unusable(DEVICE):
             return Choice(TCG, reason)
-        return self._chosen or self._read()
+        tried = self._tried if self._tried is not None else self._read()
+        found = [each for name, each in tried.items() if kit in ("", name)]
+        return min(found, key=lambda each: each.accelerator != KVM, default=None)
 
     async def choose(
         self, kit: Kit, templates: Templates, report: Callable[[str], object] = _log.info
@@ -69,40 +73,50 @@ class Accelerators:
         if reason := unusable(DEVICE):
             return Choice(TCG, reason)
         async with self._choosing:
-            key = self._key(kit)
-            if self._chosen is None or self._chosen.key != key:
-                kept = await asyncio.to_thread(self._read)
-                if kept is None or kept.key != key:
-                    kept = await self._try(kit, templates, key, report)
-                    await asyncio.to_thread(self._write, kept)
-                self._chosen = kept
-            return self._chosen
+            if self._tried is None:
+                self._tried = await asyncio.to_thread(self._read)
+            key, kept = self._key(kit), self._tried.get(kit.fingerprint)
+            if kept is None or kept.key != key:
+                kept = await self._try(kit, templates, key, report)
+                self._tried[kit.fingerprint] = kept
+                await asyncio.to_thread(self._write, dict(self._tried))
+            return kept
+
+    async def collect(self, kits: Collection[str]) -> None:
+        """Forget what was tried with kits that are not among these (fingerprints)."""
+        async with self._choosing:
+            tried = self._tried if self._tried is not None else await asyncio.to_thread(self._read)
+            kept = {name: each for name, each in tried.items() if name in kits}
+            if kept != tried:
+                self._tried = kept
+                await asyncio.to_thread(self._write, dict(kept))
 
     async def _try(
         self, kit: Kit, templates: Templates, key: str, report: Callable[[str], object]
     ) -> Choice:
+        release = os.uname().release
         try:
             report("Trying whether a guest boots on KVM")
             await templates.ensure(kit, _PROOF, report, seconds=PROOF_SECONDS)
         except HostError as error:
             _log.warning("machines are translated (tcg): a guest did not boot on KVM: %s", error)
-            return Choice(TCG, f"a guest did not boot on KVM: {error}", key)
-        return Choice(KVM, "a guest has booted on KVM", key)
+            return Choice(TCG, f"a guest did not boot on KVM: {error}", key, release)
+        return Choice(KVM, "a guest has booted on KVM", key, release)
 
     def _key(self, kit: Kit) -> str:
         parts = (kit.fingerprint, self._version, os.uname().release, _processor())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def _read(self) -> Choice | None:
+    def _read(self) -> dict[str, Choice]:
         try:
-            return msgspec.json.decode(self._record.read_bytes(), type=Choice)
+            return msgspec.json.decode(self._record.read_bytes(), type=dict[str, Choice])
         except (OSError, msgspec.MsgspecError):
-            return None
+            return {}
 
-    def _write(self, choice: Choice) -> None:
+    def _write(self, tried: dict[str, Choice]) -> None:
         new = self._record.with_name(f".{self._record.name}")
         try:
-            new.write_bytes(msgspec.json.encode(choice))
+            new.write_bytes(msgspec.json.encode(tried))
             new.replace(self._record)
         except OSError as error:
             _log.warning("%s cannot be kept, and is tried again: %s", self._record, error)

@@ -76,6 +76,13 @@ class Guests:
             return f"{found.version}, KVM is tried by the first machine"
         return f"{found.version}, {chosen.accelerator} ({chosen.why})"
 
+    async def why(self, accelerator: str) -> str:
+        """Say why guests run on that, as far as it is known now."""
+        if self._accelerators is None:
+            return ""
+        known = await asyncio.to_thread(self._accelerators.known)
+        return known.why if known is not None and known.accelerator == accelerator else ""
+
     async def facts(self) -> HostFacts:
         """Give what QEMU and processor are; look if need be."""
         if self._facts is None:
@@ -84,8 +91,20 @@ class Guests:
             self._templates = Templates(self._root, found.version, found.tsc_khz)
             await asyncio.to_thread(self._templates.start)
             self._accelerators = Accelerators(self._root / "kvm.json", found.version)
+            await self.collect()
             self._facts = found
         return self._facts
+
+    async def collect(self) -> None:
+        """Remove what was made for kits that are not there any more."""
+        if self._templates is None or self._accelerators is None:
+            return
+        kits_ = await asyncio.to_thread(self._kits.fingerprints)
+        await self._accelerators.collect(kits_)
+        try:
+            await self._templates.collect(kits_)
+        except HostError as error:
+            _log.warning("templates of no kit are left: %s", error)
 
     async def plan(self, launch: Launch) -> Plan:
         """Say how a machine's guest is started; make what is missing for it.

@@ -46,6 +46,7 @@ class Record(msgspec.Struct, frozen=True):
     memory: int
     """Bytes that its hardware has."""
     cpus: int
+    accelerator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class RunDirectory:
     def write(self, monitor: ProcessId, shape: Shape) -> None:
         """Keep who watches what; it appears whole (a file of this boot needs no fsync)."""
         temporary = self.path / "state.json.new"
-        record = Record(_boot(), monitor, shape.memory, shape.cpus)
+        record = Record(_boot(), monitor, shape.memory, shape.cpus, shape.accelerator)
         temporary.write_bytes(msgspec.json.encode(record))
         temporary.replace(self.path / "state.json")
 

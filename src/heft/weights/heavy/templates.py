@@ -35,7 +35,7 @@ from heft.weights.heavy.control import control
 from heft.weights.heavy.qemu import Card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from heft.guest.kits import Kit
@@ -64,6 +64,10 @@ class TemplateRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     memory: Seal
     state: Seal
+    kit: str = ""
+    """The fingerprint of the kit that it was made of."""
+    surroundings: str = ""
+    """What of the host and of this Heft it depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +109,12 @@ class Templates:
 
     def key(self, kit: Kit, shape: Shape) -> str:
         """Name a template after all that it depends on."""
-        parameters = qemu.kernel_parameters(0)
+        return _digest(kit.fingerprint, str(shape), self._surroundings)
+
+    @property
+    def _surroundings(self) -> str:
         clock = str(self._tsc_khz // 1000)
-        parts = (kit.fingerprint, parameters, str(shape), self._version, clock, _DEVICES)
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
+        return _digest(qemu.kernel_parameters(0), self._version, clock, _DEVICES)
 
     async def ensure(
         self,
@@ -135,6 +141,35 @@ class Templates:
             self._open[key] = template
         return template
 
+    async def collect(self, kits: Collection[str]) -> None:
+        """Remove the templates that no machine will start from: of no such kit (fingerprints).
+
+        So are those that were made with another QEMU, or by another Heft. Who starts from one holds
+        its kit, which is there then. Raises `HostError`.
+        """
+        async with self._making:
+            with translated(f"look at {self._root}"):
+                gone = await asyncio.to_thread(self._unused, frozenset(kits))
+            for directory in gone:
+                if (template := self._open.pop(directory.name, None)) is not None:
+                    self._damaged.append(template)
+                with translated(f"remove {directory}"):
+                    await asyncio.to_thread(_throw, directory)
+
+    def _unused(self, kits: frozenset[str]) -> list[Path]:
+        found = []
+        for directory in self._root.iterdir():
+            if directory.name.startswith(".") or not directory.is_dir():
+                continue
+            record = _record(directory)
+            if (
+                record is None
+                or record.kit not in kits
+                or record.surroundings != self._surroundings
+            ):
+                found.append(directory)
+        return found
+
     async def _whole(self, key: str) -> Template | None:
         """Give a template in use. Its memory is a copy that nobody writes; its state is a file."""
         template = self._open.get(key)
@@ -154,7 +189,8 @@ class Templates:
             await self._boot(kit, shape, new, seconds)
             reach("template.saved")
             with translated(f"keep {directory}"):
-                await asyncio.to_thread(_finish, new, directory)
+                belongs = kit.fingerprint, self._surroundings
+                await asyncio.to_thread(_finish, new, directory, belongs)
         finally:
             await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
 
@@ -218,25 +254,47 @@ def _begin(new: Path, shape: Shape) -> None:
         os.chown(path, _NOBODY, _NOBODY)
 
 
-def _finish(new: Path, directory: Path) -> None:
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _throw(directory: Path) -> None:
+    gone = directory.with_name(f".gone-{directory.name}")
+    directory.rename(gone)
+    shutil.rmtree(gone)
+
+
+def _finish(new: Path, directory: Path, belongs: tuple[str, str]) -> None:
     memory = new / "memory"
     (new / "vm" / "memory").rename(memory)
     os.chown(memory, 0, 0)
     os.chmod(memory, 0o600)
     shutil.rmtree(new / "vm")
-    record = TemplateRecord(memory=seals.seal(memory), state=seals.seal(new / "state"))
+    record = TemplateRecord(
+        memory=seals.seal(memory),
+        state=seals.seal(new / "state"),
+        kit=belongs[0],
+        surroundings=belongs[1],
+    )
     (new / "template.json").write_bytes(msgspec.json.encode(record))
     shutil.rmtree(directory, ignore_errors=True)
     os.chmod(new, 0o700)
     new.rename(directory)
 
 
-def _load(directory: Path, shape: Shape) -> Template | None:
-    """Give a template, its memory as a sealed memory file; None if it is missing or damaged."""
+def _record(directory: Path) -> TemplateRecord | None:
+    """Read what is said of a template; None if nothing whole is."""
     try:
         content = (directory / "template.json").read_bytes()
-        record = msgspec.json.decode(content, type=TemplateRecord)
+        return msgspec.json.decode(content, type=TemplateRecord)
     except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _load(directory: Path, shape: Shape) -> Template | None:
+    """Give a template, its memory as a sealed memory file; None if it is missing or damaged."""
+    record = _record(directory)
+    if record is None:
         return None
     for name, seal in (("memory", record.memory), ("state", record.state)):
         if _is_damaged(directory / name, seal, everything=True):

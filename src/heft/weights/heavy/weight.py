@@ -29,7 +29,7 @@ from heft.host import grouping, processes, usage
 from heft.host.cgroups import Group
 from heft.model.network import Plug
 from heft.undo import Undo
-from heft.weights.base import Availability, Exit, Started, Stats
+from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
 from heft.weights.heavy import ending, hypervisor, qemu, shaping
 from heft.weights.heavy.console import Console
 from heft.weights.heavy.control import control
@@ -120,6 +120,15 @@ class HeavyWeight(Reach):
     ) -> str:
         """Make what machines with a kit and these limits start from."""
         return await self._guests.warm(kit, resources, report, template=template)
+
+    async def collect(self) -> None:
+        """Remove what was made for kits that are not there any more."""
+        await self._guests.collect()
+
+    async def accelerator(self, machine_id: str) -> Accelerator:
+        """Say what a machine that runs has its code executed by."""
+        used = self._watched(machine_id).shape.accelerator
+        return Accelerator(used, await self._guests.why(used))
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's disk."""
@@ -231,7 +240,7 @@ class HeavyWeight(Reach):
         if record is None:
             return None
         run = self._run_of(launch, record.monitor)
-        shape = Shape(record.memory, record.cpus, "")
+        shape = Shape(record.memory, record.cpus, record.accelerator)
         pidfd = record.monitor.open()
         watched = _Watched(run, -1 if pidfd is None else pidfd, group, shape)
         self._runs[launch.id] = watched
