@@ -23,6 +23,7 @@ AT_HEAVY = (
     "test_files",
     "test_streams",
     "test_health",
+    "test_update",
 )
 """Modules whose tests run at the heavy weight too, but for those that are marked `light`."""
 

@@ -30,6 +30,7 @@ def memory(client: Client) -> str:
     return limit(client, "memory", "memory.limit_in_bytes", "memory.max")
 
 
+@pytest.mark.light
 def test_memory_of_a_running_machine(client: Client) -> None:
     start(client, "--memory", "64m")
     assert inspected(client)["HostConfig"]["MemorySwap"] == 128 << 20
@@ -48,6 +49,7 @@ def test_memory_of_a_running_machine(client: Client) -> None:
     assert (host["Memory"], host["MemorySwap"]) == (32 << 20, 32 << 20)
 
 
+@pytest.mark.light
 def test_processors_and_processes(client: Client) -> None:
     start(client)
     quota = ("cpu", "cpu.cfs_quota_us", "cpu.max")
@@ -73,6 +75,7 @@ def test_quota_and_period(client: Client) -> None:
     assert limit(client, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0] in ("-1", "max")
 
 
+@pytest.mark.light
 def test_a_machine_that_does_not_run(client: Client) -> None:
     client("create", "--name", "box", "--network", "none", BUSYBOX, "sleep", "1000")
     client("update", "--memory", "48m", "--pids-limit", "9", "--blkio-weight", "300", "box")
@@ -119,6 +122,7 @@ def test_what_is_refused_changes_nothing(client: Client, flags: list[str], words
     assert inspected(client)["HostConfig"] == before
 
 
+@pytest.mark.light
 def test_what_the_host_refuses_is_taken_back(client: Client) -> None:
     start(client, "--memory", "64m")
     sizes = ("--memory", "128m", "--memory-swap", "128m", "--cpuset-mems", "63")

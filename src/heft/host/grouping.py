@@ -36,6 +36,8 @@ class Limits:
     """v1's measure: 1024 is the usual part."""
     cpus: str = ""
     """Processors that they run on, as a list: `0-2,4`."""
+    mems: str = ""
+    """Nodes of memory that they are given pages of, as a list."""
 
 
 def settings(limits: Limits, version: int) -> tuple[tuple[str, str, str], ...]:
@@ -60,6 +62,8 @@ def settings(limits: Limits, version: int) -> tuple[tuple[str, str, str], ...]:
         found.append(("cpu", "cpu.weight", str(weight)))
     if limits.cpus:
         found.append(("cpuset", "cpuset.cpus", limits.cpus))
+    if limits.mems:
+        found.append(("cpuset", "cpuset.mems", limits.mems))
     return tuple(found)
 
 
@@ -70,7 +74,8 @@ def make(group: Group, limits: Limits) -> None:
     """
     with translated(f"make the cgroup {group.path}"):
         for hierarchy in group.layout.hierarchies:
-            if hierarchy.unified or "cpuset" not in hierarchy.controllers or limits.cpus:
+            sets = "cpuset" in hierarchy.controllers
+            if hierarchy.unified or not sets or limits.cpus or limits.mems:
                 _make_directory(hierarchy, group.path)
     adjust(group, limits)
 

@@ -82,4 +82,5 @@ def limits(resources: Resources, of: Shape) -> Limits:
         cpu_period=resources.cpu_period or _PERIOD,
         cpu_shares=resources.cpu_shares,
         cpus=resources.cpuset_cpus,
+        mems=resources.cpuset_mems,
     )
