@@ -12,6 +12,7 @@ from tests.harness import leaks, whole_system
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.pace import patience
+from tests.harness.terminal import Terminal
 
 IMAGE, MACHINE = "debian-system", "system"
 BOOT_SECONDS = patience(120)
@@ -112,6 +113,31 @@ def test_its_kernel_loads_modules_when_they_are_asked_for_and_when_they_are_need
     assert inside(host, "modprobe dummy; lsmod | grep -c ^dummy") == "1"
     assert "bridge" in inside(host, "ip link add br9 type bridge && ip -d link show br9; lsmod")
     inside(host, "! touch /lib/modules/$(uname -r)/new")
+
+
+def test_it_takes_other_limits_while_it_runs(host):
+    seen = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
+    host("update", "-m", "1g", "--memory-swap", "1g", "--pids-limit", "3000", MACHINE)
+    assert inside(host, seen).split() == [str(1 << 30), "3000"]
+    host("update", "-m", "2g", "--memory-swap", "4g", "--pids-limit", "-1", MACHINE)
+    assert inside(host, seen).split() == ["max", "max"]
+
+
+def test_a_getty_on_its_console_lets_somebody_in(host):
+    inside(host, "echo root:secret | chpasswd; systemctl start serial-getty@ttyS0")
+    with Terminal([*host.program, "console", MACHINE], host.environment) as console:
+        console.until("leaves it")
+        console.write("\r")
+        for prompt, answer in (("login: ", "root\r"), ("Password: ", "secret\r")):
+            console.until(prompt)
+            console.write(answer)
+        console.until("# ")
+        console.write("tty; systemctl is-active serial-getty@$(basename $(tty))\r")
+        console.until("/dev/ttyS0\r")
+        console.until("active\r")
+        console.write("exit\r\x1d")
+        assert console.ended() == 0
+    inside(host, "systemctl stop serial-getty@ttyS0; passwd -q -l root")
 
 
 def test_hefts_light_machines_run_in_it(host):
