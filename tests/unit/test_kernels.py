@@ -89,7 +89,7 @@ async def test_what_is_none_is_named(tmp_path, content, said):
         await read(tmp_path, content)
 
 
-@pytest.mark.parametrize("packed", ["gzip", "xz", "zstd", "lzma"])
+@pytest.mark.parametrize("packed", ["gzip", "xz", "zstd", "lzma", "lz4"])
 async def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, packed):
     monkeypatch.setattr(kernels, "MOST", 1 << 20)
     with pytest.raises(InvalidArgument, match="unpacks to more than 1 MiB"):

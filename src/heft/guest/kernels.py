@@ -11,6 +11,7 @@ import asyncio
 import lzma
 import os
 import re
+import shutil
 import stat
 import struct
 from dataclasses import dataclass
@@ -141,7 +142,13 @@ def _by_lzma(payload: bytes) -> bytes:
 
 async def _by_lz4(payload: bytes) -> bytes:
     """Python has no lz4; the tool's output goes to a file in memory, which is bounded."""
-    done = await run("prlimit", f"--fsize={MOST}", "lz4", "-q", "-d", "-c", stdin=payload)
+    tool = shutil.which("lz4")
+    if tool is None:
+        raise NotSupported("a kernel that is packed with lz4", hint="apt install lz4")
+    command = ("prlimit", f"--fsize={MOST}", tool, "-q", "-d", "-c")
+    done = await run(*command, stdin=payload, check=False)
+    if done.status:
+        raise ValueError(f"it is damaged, or unpacks to more than {MOST >> 20} MiB")
     return done.stdout
 
 

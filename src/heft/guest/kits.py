@@ -12,6 +12,7 @@ Who starts a guest holds its kit from when it has it until the guest has read it
 from __future__ import annotations
 
 import asyncio
+import enum
 import hashlib
 import logging
 import re
@@ -41,6 +42,14 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _BEFORE = ".before-"
 """Of a kit that is being exchanged: comes back if the daemon ends before the new one is there."""
 _GONE = ".gone-"
+
+
+class _Lacks(enum.Enum):
+    """What a kit has to have made anew."""
+
+    NOTHING = enum.auto()
+    INITRAMFS = enum.auto()
+    ALL = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +138,10 @@ class Kits:
         then nothing new is left.
         """
         async with self._making:
-            kit = await asyncio.to_thread(self._find, name)
-            if kit is None or await asyncio.to_thread(_is_damaged, kit):
+            kit, lacks = await asyncio.to_thread(self._look, name)
+            if kit is None or lacks is _Lacks.ALL:
                 await self._make_of_package(name, report, damaged=kit)
-            elif (
-                await asyncio.to_thread(_has_lost_initramfs, kit)
-                or await asyncio.to_thread(self._agent_digest) != kit.record.agent
-            ):
+            elif lacks is _Lacks.INITRAMFS:
                 await self._wait_released(name)
                 agent = await asyncio.to_thread(self._read_agent)
                 await asyncio.to_thread(kit_files.renew, kit.directory, kit.record, agent)
@@ -272,6 +278,15 @@ class Kits:
             directory.rename(gone)
             kit_files.sync(self._root)
             shutil.rmtree(gone)
+
+    def _look(self, name: str) -> tuple[Kit | None, _Lacks]:
+        """Give a kit that is there, and what of it has to be made anew."""
+        kit = self._find(name)
+        if kit is None or _is_damaged(kit):
+            return kit, _Lacks.ALL
+        if _has_lost_initramfs(kit) or self._agent_digest() != kit.record.agent:
+            return kit, _Lacks.INITRAMFS
+        return kit, _Lacks.NOTHING
 
     def _find(self, name: str) -> Kit | None:
         """Give a kit that is there, whole or not."""
