@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from heft.weights.heavy.control import Control
 
 _BLOCK = 1 << 18
-"""Bytes that are taken at once: more than a socket holds (unix(7), net.core.wmem_default)."""
+"""Bytes that are taken at once: more than the line holds, as QEMU sends byte by byte."""
+_SO_SNDBUFFORCE = 32
+"""socket(7); Python has no name for it."""
+_PAUSE = 0.005
+"""Seconds between two looks at the line: each byte would wake the daemon else."""
+_LINE_SIZE = 1 << 20
+"""Bytes of the host's memory that what waits on the line may have: some hundred for each sent."""
 
 
 class Console:
@@ -79,6 +85,8 @@ class Console:
         try:
             with theirs:
                 ours.setblocking(False)
+                with contextlib.suppress(OSError):  # without it the guest waits a little more
+                    theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _LINE_SIZE)
                 self._keep(await told.lend_console(theirs.fileno()))
         except BaseException:
             ours.close()
@@ -120,7 +128,17 @@ class ConsoleSession:
         self._news = asyncio.Event()
         self._over = False
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(line, self.take)
+        self._next: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._line, self._came)
+
+    def _came(self) -> None:
+        self.take()
+        if not self._over:
+            self._loop.remove_reader(self._line)
+            self._next = self._loop.call_later(_PAUSE, self._listen)
 
     def take(self) -> None:
         """Take what has come on the line, all of it; does not wait."""
@@ -177,4 +195,6 @@ class ConsoleSession:
         if not self._over:
             self._over = True
             self._loop.remove_reader(self._line)
+            if self._next is not None:
+                self._next.cancel()
             self._news.set()
