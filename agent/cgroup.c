@@ -15,21 +15,30 @@
 
 static int group = -1;
 
+/* One by one: some cannot be had by everybody. */
+static void enable(char *controllers)
+{
+    char line[64], *rest, *name = strtok_r(controllers, " \n", &rest);
+    for (; name != NULL; name = strtok_r(NULL, " \n", &rest)) {
+        snprintf(line, sizeof line, "+%s", name);
+        write_file(HIERARCHY "/cgroup.subtree_control", line);
+    }
+}
+
 void cgroup_open(void)
 {
-    char controllers[512], line[sizeof controllers + 1];
     if (mount("cgroup2", HIERARCHY, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         return;
-    /* One by one: some cannot be had by everybody. */
-    if (read_file(HIERARCHY "/cgroup.controllers", controllers, sizeof controllers) > 0) {
-        char *rest, *name = strtok_r(controllers, " \n", &rest);
-        for (; name != NULL; name = strtok_r(NULL, " \n", &rest)) {
-            snprintf(line, sizeof line, "+%s", name);
-            write_file(HIERARCHY "/cgroup.subtree_control", line);
-        }
-    }
+    enable((char[]) { "cpu memory pids" });
     if (mkdir(GROUP_PATH, 0755) == 0 || errno == EEXIST)
         group = open(GROUP_PATH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+void cgroup_open_all(void)
+{
+    char controllers[512];
+    if (read_file(HIERARCHY "/cgroup.controllers", controllers, sizeof controllers) > 0)
+        enable(controllers);
 }
 
 int cgroup_descriptor(void)

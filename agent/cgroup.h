@@ -4,8 +4,11 @@
 
 #include "common.h"
 
-/* Mount the hierarchy for the agent, make the group. Without cgroups in the kernel, all goes on. */
+/* Mount the hierarchy for the agent, make the group, with those controllers that Heft uses: others
+ * would be asked at each request of a disk. Without cgroups in the kernel, all goes on. */
 void cgroup_open(void);
+/* Let the group have all others too, for who manages it. */
+void cgroup_open_all(void);
 /* A descriptor of the group to start processes in (clone3(2), CLONE_INTO_CGROUP); -1: none. */
 int cgroup_descriptor(void);
 /* Another for that: the group that a process is in; the caller closes it. */

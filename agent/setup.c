@@ -484,6 +484,8 @@ int machine_setup(struct bytes record, struct failure *failure)
     begun = true;
     machine.init_system = record_number(record, INIT_SYSTEM);
     machine.privileged = record_number(record, PRIVILEGED);
+    if (machine.init_system || machine.privileged)
+        cgroup_open_all();
     uint64_t pids = record_number(record, PIDS_LIMIT);
     if (set_entropy(record_find(record, ENTROPY), failure) < 0
         || machine_set_clock(record_number(record, CLOCK), failure) < 0
