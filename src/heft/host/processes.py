@@ -92,6 +92,13 @@ def reap_child(pidfd: int) -> None:
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
 
 
+async def gone(pidfd: int) -> None:
+    """Return when the process behind a pidfd has ended; let go of it, and of the pidfd."""
+    await ended(pidfd)
+    reap_child(pidfd)
+    os.close(pidfd)
+
+
 def leave(process: subprocess.Popen[bytes]) -> None:
     """Let a program that `spawn` started go on by itself; it is reaped when it ends."""
     loop = asyncio.get_running_loop()

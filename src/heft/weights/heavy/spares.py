@@ -182,9 +182,7 @@ class Spares:
     async def _end(self, spare: Spare) -> None:
         await _discard(spare.run, spare.group)
         spare.started.close()
-        await processes.ended(spare.started.pidfd)
-        processes.reap_child(spare.started.pidfd)
-        os.close(spare.started.pidfd)
+        await processes.gone(spare.started.pidfd)
 
     async def close(self) -> None:
         """End the spare."""

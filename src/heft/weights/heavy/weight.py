@@ -348,9 +348,7 @@ class HeavyWeight(Reach):
         await group.end()
         reach("heavy.ended")
         if watched is not None and watched.pidfd >= 0:
-            await processes.ended(watched.pidfd)
-            processes.reap_child(watched.pidfd)
-            os.close(watched.pidfd)
+            await processes.gone(watched.pidfd)
         await group.remove()
         await asyncio.to_thread(shutil.rmtree, launch.run, ignore_errors=True)
 
