@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from heft.cli import json_text
 from heft.cli.connection import Connection, dial
 from heft.cli.failures import Failure, Refusal
 
@@ -74,7 +73,7 @@ class Client:
         if stream is not None:
             sent, types = stream, {"Content-Type": "application/x-tar"}
         elif body is not None:
-            sent = json.dumps(body, separators=(",", ":")).encode("utf-8", "surrogateescape")
+            sent = json_text.dumps(body).encode()
             types = {"Content-Type": "application/json"}
         target = place if place.startswith("/heft/") else VERSION + place
         target += query(parameters or {})
@@ -124,7 +123,7 @@ class Client:
     def values(self, place: str, **parameters: Any) -> Iterator[Any]:
         """Give the values of an answer that is a stream of JSON lines, as they come."""
         for line in self.open("GET", place, parameters).lines():
-            yield json.loads(line)
+            yield json_text.loads(line)
 
     def hijack(self, place: str, body: Any = None, **parameters: Any) -> tuple[Connection, Answer]:
         """Send a request that makes its connection a stream; give it, and the answer's head."""
@@ -174,12 +173,12 @@ class Asked:
     def value(self) -> Any:
         """Wait for the answer's value; None if it has none. Raises `Refusal`."""
         content = self._client.finish(self.answer())
-        return json.loads(content) if content.strip() else None
+        return json_text.loads(content) if content.strip() else None
 
 
 def _message(status: int, content: bytes) -> str:
     try:
-        message = json.loads(content)["message"]
+        message = json_text.loads(content)["message"]
     except (ValueError, KeyError, TypeError):
         message = content.decode("utf-8", "replace").strip()
     return str(message) or f"the daemon answered with HTTP status {status}"

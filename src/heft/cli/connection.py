@@ -2,13 +2,14 @@
 
 As much of RFC 9112 as a client of heftd needs: bodies with a length, in chunks, or until the end of
 the connection. Written here because `http.client` takes longer to import than `heft ps` to answer.
+So does `socket`, for its enumerations: what it is made of is used in its place.
 """
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-import socket
 
 from heft.cli.failures import Unreachable
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from heft.cli.address import Address
     from heft.cli.tls import Channel
 
-    Peer = socket.socket | Channel
+    Peer = _socket.socket | Channel
 
 BLOCK = 1 << 16
 LONGEST_LINE = 1 << 16
@@ -46,8 +47,8 @@ def dial(address: Address) -> Peer:
         ) from error
 
 
-def _dial_unix(path: str) -> socket.socket:
-    plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _dial_unix(path: str) -> _socket.socket:
+    plain = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         plain.connect(path)
     except OSError:
@@ -57,6 +58,8 @@ def _dial_unix(path: str) -> socket.socket:
 
 
 def _dial_tls(address: Address) -> Channel:
+    import socket
+
     from heft.cli.tls import Channel, context
 
     made = context(address)
@@ -155,7 +158,7 @@ class Connection:
         """Say whether there is something to read already, that the kernel knows nothing of."""
         if self._received:
             return True
-        return not isinstance(self.socket, socket.socket) and self.socket.pending() > 0
+        return not isinstance(self.socket, _socket.socket) and self.socket.pending() > 0
 
     def _fill(self) -> bool:
         try:
@@ -188,8 +191,8 @@ class Connection:
     def end_output(self) -> None:
         """Let the daemon see the end of what is sent; what it sends still comes."""
         try:
-            if isinstance(self.socket, socket.socket):
-                self.socket.shutdown(socket.SHUT_WR)
+            if isinstance(self.socket, _socket.socket):
+                self.socket.shutdown(_socket.SHUT_WR)
             else:
                 self.socket.unwrap()
         except BlockingIOError:
@@ -201,7 +204,7 @@ class Connection:
     @property
     def waits(self) -> bool:
         """Say whether something that was given is still on its way out."""
-        return not isinstance(self.socket, socket.socket) and self.socket.waits
+        return not isinstance(self.socket, _socket.socket) and self.socket.waits
 
     def is_idle(self) -> bool:
         """Say whether a next request can be sent: the daemon has not closed its side."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from heft.cli import json_text
 from heft.cli.flags import words
 from heft.cli.machine_flags import lazily
 
@@ -24,4 +23,4 @@ def encoded(given: Iterable[tuple[str, str]]) -> str:
     found: dict[str, list[str]] = {}
     for name, value in given:
         found.setdefault(name, []).append(value)
-    return json.dumps(found) if found else ""
+    return json_text.dumps(found) if found else ""

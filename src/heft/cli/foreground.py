@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from heft.cli import signals
+from heft.cli import json_text, signals
 from heft.cli.client import path
 from heft.cli.failures import REFUSED, Failure, Unreachable
 from heft.cli.keys import parse
@@ -37,7 +35,7 @@ class Waiting:
         Raises `Failure` if the end was none of its own, or if the daemon goes away meanwhile.
         """
         try:
-            end = json.loads(self._answer.read())
+            end = json_text.loads(self._answer.read())
         except (Unreachable, ValueError):
             raise Failure(
                 f"lost the Heft daemon while machine {self._machine} ran; it runs on, and"

@@ -5,11 +5,11 @@ All of it goes to standard error where the result is on standard output.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
+from heft.cli import json_text
 from heft.cli.failures import Failure
 from heft.cli.human import size
 
@@ -90,7 +90,7 @@ def follow(lines: Iterable[bytes], progress: Progress, tell: Callable[[str], obj
     said: list[str] = []
     try:
         for line in lines:
-            value: dict[str, Any] = json.loads(line)
+            value: dict[str, Any] = json_text.loads(line)
             if "error" in value:
                 raise Failure(str(value["error"]))
             if "stream" in value:

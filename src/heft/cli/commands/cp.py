@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import stat
 import sys
 
+from heft.cli import json_text
 from heft.cli.client import path as place_of
 from heft.cli.command import Command
 from heft.cli.connection import file_blocks
@@ -70,7 +70,7 @@ def _look(call: Invocation, machine: str, path: str) -> dict[str, Any] | None:
     except Refusal:
         return None
     call.client.finish(answer)
-    found: dict[str, Any] = json.loads(base64.b64decode(answer.headers[_HEADER]))
+    found: dict[str, Any] = json_text.loads(base64.b64decode(answer.headers[_HEADER]))
     return found
 
 
@@ -94,7 +94,7 @@ def _out(call: Invocation, machine: str, path: str, target: str) -> int:
         return 0
     from heft.cli.copying import unpack
 
-    found = json.loads(base64.b64decode(answer.headers[_HEADER]))
+    found = json_text.loads(base64.b64decode(answer.headers[_HEADER]))
     is_directory = bool(found["mode"] & _GO_DIRECTORY)
     old = str(found["name"])
     directory, new = landing_place(old, target, is_directory=is_directory)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from json.encoder import encode_basestring as quoted
-
 from heft.cli import human
 from heft.cli.command import Command
 from heft.cli.filters import encoded, filter_flag
 from heft.cli.flags import number, switch, word
+from heft.cli.json_text import quoted
 from heft.cli.published import shown as shown_ports
 from heft.cli.tables import FORMAT_HELP, Listing
 

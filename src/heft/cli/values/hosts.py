@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket
 
 STREAMS = ("stdin", "stdout", "stderr")
 SYSCTLS = frozenset(
@@ -15,9 +15,9 @@ SYSCTLS = frozenset(
 
 def is_address(given: str) -> bool:
     """Say whether it is an IPv4 or IPv6 address."""
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in (_socket.AF_INET, _socket.AF_INET6):
         try:
-            socket.inet_pton(family, given)
+            _socket.inet_pton(family, given)
         except OSError:
             continue
         return True
