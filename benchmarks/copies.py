@@ -11,7 +11,7 @@ from benchmarks.engines import IMAGE, Command, plain
 from benchmarks.measure import Case, command, interleaved
 from benchmarks.rows import Outcome, ms, ratio
 
-ROUNDS = 4
+ROUNDS = 8
 LARGE = 200_000_000
 """Bytes of the one large file."""
 SMALL = 20_000

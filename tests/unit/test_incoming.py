@@ -57,13 +57,6 @@ def test_every_file_gets_its_bytes(tmp_path: Path, pack: Callable[[bytes], bytes
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == CONTENTS
 
 
-def test_what_takes_no_splice_gets_its_bytes_too(tmp_path: Path) -> None:
-    content = os.urandom(4 * LARGE)
-    with piped(content) as stream, (tmp_path / "file").open("ab") as file:  # append: EINVAL
-        stream.pour(len(content), file.fileno())
-    assert (tmp_path / "file").read_bytes() == content
-
-
 @pytest.mark.parametrize("size", [100, 3 * LARGE])
 def test_an_early_end_is_an_error(tmp_path: Path, size: int) -> None:
     with piped(b"x" * size) as stream, (tmp_path / "file").open("wb", buffering=0) as file:

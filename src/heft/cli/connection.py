@@ -10,12 +10,13 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import sys
 
 from heft.cli.failures import Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from heft.cli.address import Address
     from heft.cli.tls import Channel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Peer = _socket.socket | Channel
 
 BLOCK = 1 << 16
+LARGE_BLOCK = 1 << 18
 LONGEST_LINE = 1 << 16
 MOST_HEADERS = 200
 ADVICE = {
@@ -114,6 +116,12 @@ class Connection:
             raise self._lost(error) from error
 
     def _send_chunks(self, blocks: Iterable[bytes]) -> None:
+        if isinstance(blocks, Piped) and isinstance(self.socket, _socket.socket):
+            while count := blocks.waiting():
+                self.socket.sendall(b"%x\r\n" % count)
+                blocks.pass_on(count, self.socket.fileno())
+                self.socket.sendall(b"\r\n")
+            blocks = ()
         for block in blocks:
             if block:
                 self.socket.sendall(b"%x\r\n%b\r\n" % (len(block), block))
@@ -147,8 +155,8 @@ class Connection:
 
     def some(self, most: int = BLOCK) -> bytes:
         """Give what has come, at most so many bytes; wait if nothing has. Empty at the end."""
-        if not self._received and not self._fill():
-            return b""
+        if not self._received:
+            return self._receive(most)
         taken = bytes(self._received[:most])
         del self._received[:most]
         return taken
@@ -161,12 +169,15 @@ class Connection:
         return not isinstance(self.socket, _socket.socket) and self.socket.pending() > 0
 
     def _fill(self) -> bool:
-        try:
-            block = self.socket.recv(BLOCK)
-        except OSError as error:
-            raise self._judged(error) from error
+        block = self._receive(BLOCK)
         self._received += block
         return bool(block)
+
+    def _receive(self, most: int) -> bytes:
+        try:
+            return self.socket.recv(most)
+        except OSError as error:
+            raise self._judged(error) from error
 
     def _lost(self, error: OSError | None = None) -> Unreachable:
         why = f": {error.strerror or error}" if error else " before it had answered"
@@ -262,7 +273,7 @@ class Answer:
 
     def _exactly(self, size: int) -> Iterator[bytes]:
         while size:
-            block = self.connection.some(min(size, BLOCK))
+            block = self.connection.some(min(size, LARGE_BLOCK))
             if not block:
                 raise Unreachable("the Heft daemon broke its answer off")
             size -= len(block)
@@ -298,6 +309,46 @@ def _amount(text: str, base: int) -> int:
     if amount < 0:
         raise Unreachable(f"the length of the daemon's answer cannot be read: {text!r}")
     return amount
+
+
+class Piped:
+    """A body that comes through a pipe: in blocks, or from there to the socket within the kernel.
+
+    `finish` is called at its end; what that raises breaks the request off.
+    """
+
+    def __init__(self, descriptor: int, finish: Callable[[], object]) -> None:
+        self.size = 0
+        """Bytes that have been given."""
+        self._descriptor = descriptor
+        self._finish = finish
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := os.read(self._descriptor, BLOCK):
+            self.size += len(block)
+            yield block
+        self._finish()
+
+    def waiting(self) -> int:
+        """Wait for something; give how many bytes there are then, 0 at the end."""
+        import fcntl
+        import select
+        import termios
+
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        poll.poll()
+        found = fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(4))
+        count = int.from_bytes(found, sys.byteorder)
+        if not count:
+            self._finish()
+        return count
+
+    def pass_on(self, count: int, target: int) -> None:
+        """Let so many bytes, which are there, go to a descriptor (splice(2))."""
+        self.size += count
+        while count:
+            count -= os.splice(self._descriptor, target, count)
 
 
 def file_blocks(descriptor: int) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import threading
 
+from heft.cli.connection import Piped
 from heft.cli.failures import Failure
 from heft.tars.landing import Landing, Refused
 from heft.tars.packing import Packer
@@ -21,10 +22,11 @@ _BLOCK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def pack(path: str, shown: str, *, follow: bool) -> Iterator[bytes]:
+@contextlib.contextmanager
+def pack(path: str, shown: str, *, follow: bool) -> Iterator[Piped]:
     """Give a file, or a directory with all in it, as a tar in which it is called `shown`.
 
-    With `follow`, a symbolic link is taken for what it leads to. Raises `Failure`.
+    With `follow`, a symbolic link is taken for what it leads to. Raises `Failure`, as its end.
     """
     reading, writing = os.pipe()
     with contextlib.suppress(PermissionError):
@@ -41,16 +43,17 @@ def pack(path: str, shown: str, *, follow: bool) -> Iterator[bytes]:
         finally:
             os.close(writing)
 
+    def check() -> None:
+        if failed:
+            raise Failure(f"{failed[0].filename or path}: {failed[0].strerror}")
+
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while block := os.read(reading, _BLOCK):
-            yield block
+        yield Piped(reading, check)
     finally:
         os.close(reading)
         thread.join()
-    if failed:
-        raise Failure(f"{failed[0].filename or path}: {failed[0].strerror}")
 
 
 def _pack(target: int, path: str, shown: str, *, follow: bool) -> None:

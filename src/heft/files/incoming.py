@@ -1,21 +1,23 @@
-"""A tar that comes through a pipe: what belongs to large files goes on within the kernel.
+"""A tar that comes through a pipe.
 
 One that is compressed is taken by a thread (`heft.images.intake`). One that is not needs none: it
-is read here in blocks, for the sake of headers and small files, and what is left of a large file is
-passed from the pipe to the file (splice(2)).
+is read here in blocks, for the sake of headers and small files, and what is left of a large file
+through one piece of memory, large enough for the file system to use large pages (splice(2) would
+go to it by single ones, which takes longer).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 
 from heft.images.compression import LONGEST_MAGIC, Compression, detect
-from heft.images.forward import Forward, Truncated
+from heft.images.forward import Forward, Truncated, write_all
 
 BLOCK = 1 << 17
+ROOM = 1 << 18
+"""Bytes of a large file that are read at a time."""
 LARGE = 1 << 17
-"""Bytes of a file, beyond those that were read already, that are worth a call of their own."""
+"""Bytes of a file, beyond those that were read already, that are worth that."""
 
 
 def incoming(source: int) -> Forward:
@@ -37,7 +39,7 @@ class Plain(Forward):
         super().__init__()
         self._source = source
         self._block = memoryview(beginning)
-        self._splices = True
+        self._room = memoryview(b"")
 
     def _next(self) -> bytes:
         return os.read(self._source, BLOCK)
@@ -47,16 +49,17 @@ class Plain(Forward):
         at_hand = min(size, len(self._block) - self._at)
         super().pour(at_hand, descriptor)
         left = size - at_hand
-        while left >= LARGE and self._splices:
-            try:
-                passed = os.splice(self._source, descriptor, left)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                self._splices = False  # no pipe, or a file system that does not take it
-                break
-            if not passed:
-                raise Truncated("unexpected end of the tar")
-            self._position += passed
-            left -= passed
+        while left >= LARGE:
+            left -= self._pass_on(left, descriptor)
         super().pour(left, descriptor)
+
+    def _pass_on(self, most: int, descriptor: int) -> int:
+        """Write what comes next to a file, at most so much; give how much that was."""
+        if not self._room:
+            self._room = memoryview(bytearray(ROOM))
+        count = os.readv(self._source, [self._room[:most]])
+        if not count:
+            raise Truncated("unexpected end of the tar")
+        self._position += count
+        write_all(descriptor, self._room[:count])
+        return count

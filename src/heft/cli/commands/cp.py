@@ -153,24 +153,10 @@ def _in(call: Invocation, source: str, machine: str, path: str) -> int:
     if _asserts_directory(source) and not is_directory:
         raise Failure("not a directory")
     directory, name = _machine_place(call, machine, path, source, is_directory=is_directory)
-    counted = Counted()
-    blocks = counted.through(pack(source, name, follow=follow or source.endswith("/")))
-    _put(call, place, {"path": directory, **options}, blocks)
-    _tell(call, counted.size, f"{machine}:{path}")
+    with pack(source, name, follow=follow or source.endswith("/")) as tar:
+        _put(call, place, {"path": directory, **options}, tar)
+    _tell(call, tar.size, f"{machine}:{path}")
     return 0
-
-
-class Counted:
-    """Counts the bytes that pass."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def through(self, blocks: Any) -> Any:
-        """Pass blocks on."""
-        for block in blocks:
-            self.size += len(block)
-            yield block
 
 
 def _put(call: Invocation, place: str, parameters: dict[str, Any], blocks: Any) -> None:
