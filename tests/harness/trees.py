@@ -119,7 +119,7 @@ def _make_one(path: bytes, node: Node) -> None:
         os.mkfifo(path)
 
 
-def look(directory: bytes) -> Seen:
+def look(directory: bytes, *, sockets: bool = False) -> Seen:
     """Give all that is in a directory, by its path from there; files by their first name."""
     seen: Seen = {}
     firsts: dict[tuple[int, int], bytes] = {}
@@ -128,7 +128,7 @@ def look(directory: bytes) -> Seen:
         for name in sorted([*directories, *files]):
             path = place + b"/" + name
             status = os.lstat(path)
-            if stat.S_ISSOCK(status.st_mode):
+            if stat.S_ISSOCK(status.st_mode) and not sockets:
                 continue
             content = target = b""
             attributes = {}

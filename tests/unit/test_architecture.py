@@ -32,8 +32,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "volumes": GROUND | {"host", "model", "store", "volumes"},
     "guest": GROUND | {"host", "images", "model", "guest", "weights"},
     "weights": GROUND | {"host", "model", "files", "guest", "weights"},
+    "uppers": GROUND | {"host", "images", "model", "files", "guest", "uppers"},
     "engine": GROUND
-    | {"host", "model", "store", "images", "networks", "volumes", "guest", "weights", "engine"},
+    | {"host", "model", "store", "images", "networks", "volumes", "guest", "weights", "uppers"}
+    | {"engine"},
     "api": GROUND | {"model", "images", "networks", "volumes", "weights", "engine", "api"},
     "daemon": GROUND | {"host", "networks", "engine", "api"},
     "cli": {"", "cli", "doctor", "tars"},
@@ -44,6 +46,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 THROUGH = {
     ("engine", "weights"): {"heft.weights.abilities", "heft.weights.base", "heft.weights.registry"},
     ("engine", "guest"): {"heft.guest.kits"},
+    ("engine", "uppers"): {"heft.uppers.carrying"},
+    ("uppers", "files"): {"heft.files.place"},
+    ("uppers", "guest"): {"heft.guest.disks"},
+    ("uppers", "images"): {"heft.images.verdict"},
     ("guest", "images"): {"heft.images.compression", "heft.images.decompression"},
     ("guest", "weights"): {"heft.weights.abilities", "heft.weights.base"},
     ("api", "weights"): {"heft.weights.abilities", "heft.weights.base"},

@@ -30,7 +30,7 @@ from heft.api.docker import (
     usage,
     volumes,
 )
-from heft.api.native import consoles, kits, own
+from heft.api.native import consoles, kits, machines, own
 from heft.api.routes import Routes
 from heft.errors import HostError
 
@@ -61,6 +61,7 @@ _HANDLERS = (
     volumes,
     consoles,
     kits,
+    machines,
     own,
 )
 

@@ -98,10 +98,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     config = msgspec.structs.replace(config, hostname=_hostname(parts, config, host, machine_id))
     if not (config.entrypoint or config.cmd):
         raise InvalidArgument("no command specified")
-    own_kernel = parts.weights[weight].own_kernel
-    config = init_systems.settle(config, own_kernel=own_kernel)
-    boots.check(config, host, own_kernel=own_kernel)
-    kit_choice.check(config, host, own_kernel=own_kernel, knows=parts.kits.knows)
+    config = of_kernel(parts, config, host, weight)
     warnings += validation.check(config, host)
     health.check(config)
     launch.security_options(host.security_opt)
@@ -138,6 +135,15 @@ def weight_named(parts: Parts, runtime: str) -> str:
             f"unknown or invalid runtime name: {runtime}", hint=f"this Heft has: {known}"
         )
     return weight
+
+
+def of_kernel(parts: Parts, config: Config, host: HostConfig, weight: str) -> Config:
+    """Give the settings with what the weight's kernel wants besides; raise for what it cannot."""
+    own_kernel = parts.weights[weight].own_kernel
+    config = init_systems.settle(config, own_kernel=own_kernel)
+    boots.check(config, host, own_kernel=own_kernel)
+    kit_choice.check(config, host, own_kernel=own_kernel, knows=parts.kits.knows)
+    return config
 
 
 def _check_platform(image: Image, request: CreateRequest) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from heft.engine import health, removal, restart, run, updates
+from heft.engine import health, names, removal, restart, run, updates, weight_change
 from heft.engine.checkups import Checkups
 from heft.engine.sessions import PendingSession
 from heft.engine.validation import signal_number
@@ -276,14 +276,27 @@ class Life:
             return await self._kill()
         return await self._send(number)
 
-    async def restart(self, seconds: int | None, signal_name: str) -> None:
-        """Stop it if it runs, and start it."""
+    async def restart(self, seconds: int | None, signal_name: str, weight: str) -> None:
+        """Stop it if it runs, and start it; at another weight, where one is given.
+
+        Where it cannot be taken there, it is started at its own, and the reason raised.
+        """
         async with self._lock:
             await self._ended()
+            planned = await weight_change.plan(self._parts, self.machine, weight)
             with contextlib.suppress(AlreadyInState):
                 await self._stop(seconds, signal_name)
+            failed = await weight_change.tried(self._parts, self.machine, planned)
             await self._start(restart_count=0, stopped_by_user=False)
             self._parts.tell(self.machine, "restart")
+            if failed is not None:
+                raise failed
+
+    async def change_weight(self, weight: str) -> None:
+        """Take it to another weight; it does not run."""
+        async with self._lock:
+            await self._ended()
+            await weight_change.take(self._parts, self.machine, weight)
 
     # Pausing
 
@@ -416,17 +429,7 @@ class Life:
     async def rename(self, name: str) -> None:
         """Give it another name."""
         async with self._lock:
-            old = self.machine
-            if name == old.name:
-                raise Conflict("Renaming a container with the same name as its current name")
-            machine = self._parts.records.change(self._id, name=name)
-            if machine.endpoint is not None:
-                names = tuple(
-                    name if known == old.name else known for known in machine.endpoint.names
-                )
-                endpoint = await self._parts.networks.rename(machine.endpoint, names)
-                machine = self._parts.records.change(self._id, endpoint=endpoint)
-            self._parts.tell(machine, "rename", oldName=f"/{old.name}")
+            await names.rename(self._parts, self.machine, name)
 
     async def update(self, asked: Update) -> None:
         """Change its limits and restart policy; at once where it runs."""

@@ -83,10 +83,14 @@ class Machines:
         await self.life(reference).stop(seconds, signal)
 
     async def restart(
-        self, reference: str, *, seconds: int | None = None, signal: str = ""
+        self, reference: str, *, seconds: int | None = None, signal: str = "", weight: str = ""
     ) -> None:
-        """Stop it, if it runs, and start it."""
-        await self.life(reference).restart(seconds, signal)
+        """Stop it, if it runs, and start it; at another weight, where one is given."""
+        await self.life(reference).restart(seconds, signal, weight)
+
+    async def change_weight(self, reference: str, weight: str) -> None:
+        """Take it to another weight. Raises `Conflict` if it runs, `NotSupported`."""
+        await self.life(reference).change_weight(weight)
 
     async def kill(self, reference: str, signal: str = "") -> None:
         """Send it a signal (SIGKILL unless named). Raises `Conflict` if it does not run."""

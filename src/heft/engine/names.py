@@ -6,10 +6,13 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from heft.errors import InvalidArgument
+from heft.errors import Conflict, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Container
+
+    from heft.engine.parts import Parts
+    from heft.model.machine import Machine
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _HEX_ID = re.compile(r"[0-9a-f]{64}")
@@ -65,3 +68,15 @@ def new_id(taken: Container[str]) -> str:
 def is_full_id(reference: str) -> bool:
     """Say whether this is a whole id."""
     return bool(_HEX_ID.fullmatch(reference))
+
+
+async def rename(parts: Parts, machine: Machine, name: str) -> None:
+    """Give a machine another name, also on its network. Raises `Conflict` if it is taken."""
+    if name == machine.name:
+        raise Conflict("Renaming a container with the same name as its current name")
+    renamed = parts.records.change(machine.id, name=name)
+    if renamed.endpoint is not None:
+        known = tuple(name if each == machine.name else each for each in renamed.endpoint.names)
+        endpoint = await parts.networks.rename(renamed.endpoint, known)
+        renamed = parts.records.change(machine.id, endpoint=endpoint)
+    parts.tell(renamed, "rename", oldName=f"/{machine.name}")

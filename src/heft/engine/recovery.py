@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import health, own_users, removal, restart, run, updates
+from heft.engine import health, own_users, removal, restart, run, updates, weight_change
 from heft.errors import HeftError
 from heft.model.machine import Machine, Run, State
 from heft.weights.abilities import Pausable
@@ -138,6 +138,9 @@ async def _settle(parts: Parts, machines: Machines, machine: Machine) -> None:
     if parts.records.get(machine.id) is None:
         return
     try:
+        if machine.changing:
+            await weight_change.clear(parts, machine.id)
+            machine = parts.records.resolve(machine.id)
         if machine.state is State.CREATING:
             await machines.undo_creation(machine.id)
         elif machine.state is State.REMOVING:

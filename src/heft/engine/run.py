@@ -133,11 +133,12 @@ async def _plug(parts: Parts, machine: Machine, network: str, undo: Undo) -> Mac
         names=tuple(dict.fromkeys((*names, *(asked.aliases if asked else ())))),
         ports=ports,
         asked=asked,
+        last=machine.address,
         plug=parts.weight(machine).plug,
         owner=own_users.owner(parts, machine),
     )
     undo.push("unplug it", lambda: parts.networks.disconnect(endpoint))
-    return parts.records.change(machine.id, endpoint=endpoint)
+    return parts.records.change(machine.id, endpoint=endpoint, address=endpoint.address)
 
 
 async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machine:  # noqa: A002

@@ -49,19 +49,30 @@ def deny(names: tuple[str, ...]) -> None:
 
     Raises `NotSupported`, `HostError`.
     """
+    _filter(_ALLOW, _ERRNO | errno.EPERM, names)
+
+
+def allow_only(names: tuple[str, ...]) -> None:
+    """Let all calls but these fail with EPERM; otherwise as `deny`."""
+    _filter(_ERRNO | errno.EPERM, _ALLOW, names)
+
+
+def _filter(usually: int, action: int, names: tuple[str, ...]) -> None:
+    """Answer these calls with an action, and all others as is usual."""
     library = load()
-    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
+    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(usually)))
     if not context:
         raise HostError("cannot make a filter of system calls")
     try:
-        action = ctypes.c_uint32(_ERRNO | errno.EPERM)
         for name in names:
             number = library.seccomp_syscall_resolve_name(name.encode())
             # Those that an architecture has not are numbered below zero, and need no rule.
-            failed = number >= 0 and library.seccomp_rule_add(context, action, number, 0)
+            failed = number >= 0 and library.seccomp_rule_add(
+                context, ctypes.c_uint32(action), number, 0
+            )
             if failed:
-                raise HostError(f"cannot deny {name}: {os.strerror(-failed)}")
+                raise HostError(f"cannot filter {name}: {os.strerror(-failed)}")
         if failed := library.seccomp_load(context):
-            raise HostError(f"cannot deny system calls: {os.strerror(-failed)}")
+            raise HostError(f"cannot filter system calls: {os.strerror(-failed)}")
     finally:
         library.seccomp_release(context)

@@ -142,6 +142,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     stopped_by_user: bool = False
     """A user stopped it: `unless-stopped` does not start it with the daemon."""
 
+    changing: str = ""
+    """The weight that it is going to, or has come to; until what is not of its own has gone."""
+    address: str = ""
+    """The last that it had on its network: it gets it again, where it is free."""
     adjusting: bool = False
     """Its limits were changed while it ran, and may not hold yet."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from ipaddress import IPv4Address, IPv4Network
 
 from heft.errors import Conflict, HostError, InvalidArgument
@@ -36,8 +37,12 @@ class AddressPool:
         """Give the length of the subnet's prefix in bits."""
         return self._subnet.prefixlen
 
-    def allocate(self) -> str:
-        """Hand out an address that nobody has."""
+    def allocate(self, last: str = "") -> str:
+        """Hand out an address that nobody has: that one, where it is free."""
+        with contextlib.suppress(InvalidArgument, Conflict):
+            if last:
+                self.reserve(last)
+                return last
         size = self._last - self._first + 1
         if len(self._taken) >= size:
             raise HostError(f"no available IPv4 addresses on the subnet {self._subnet}")

@@ -177,18 +177,20 @@ class Networks:
         names: tuple[str, ...],
         ports: tuple[PortRequest, ...],
         asked: EndpointConfig | None = None,
+        last: str = "",
         plug: Plug = Plug.NAMESPACE,
         owner: Path | None = None,
     ) -> Endpoint:
         """Plug a machine into a network: a link, an address, names, published ports.
 
+        `last` is the address that it had before: it gets that again, where it is free.
         Its network namespace belongs to the user namespace of the file `owner` (None: the
         host's), so that the machine's root has its rights there.
 
         Raises `HostError` where a port or an address is not free; then nothing is left of it.
         """
         async with Undo() as undo:
-            endpoint = self._address(machine_id, self.get(network), names, asked, plug)
+            endpoint = self._address(machine_id, self.get(network), names, asked, last, plug)
             undo.push("release the address", lambda: self._release(endpoint))
             published = self._ports.publish(ports)
             endpoint = msgspec.structs.replace(endpoint, ports=published)
@@ -209,12 +211,13 @@ class Networks:
         network: Network,
         names: tuple[str, ...],
         asked: EndpointConfig | None,
+        last: str,
         plug: Plug,
     ) -> Endpoint:
         wanted = asked.ipam_config.ipv4_address if asked and asked.ipam_config else ""
         if wanted:
             self._pool.reserve(wanted)
-        address = wanted or self._pool.allocate()
+        address = wanted or self._pool.allocate(last)
         short = machine_id[:12]
         namespace = str(links.NAMESPACES / f"{self._settings.namespace_prefix}{short}")
         return Endpoint(

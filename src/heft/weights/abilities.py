@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from heft.model.files import Change, FileStatus, Landing
     from heft.model.process import GuestProcess
-    from heft.weights.base import Accelerator, Launch, Resources, Session
+    from heft.model.upper import Upper
+    from heft.weights.base import Accelerator, Launch, Resources, Root, Session
 
 
 @runtime_checkable
@@ -139,3 +140,14 @@ class Filing(Protocol):
 
     def pack_root(self, launch: Launch) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Give its whole root, without what is mounted in it; names have no leading slash."""
+
+
+@runtime_checkable
+class Exchanging(Protocol):
+    """A weight that machines can come to from another, and go from, with what they wrote."""
+
+    def accept(self, launch: Launch) -> None:
+        """Raise `NotSupported` or `InvalidArgument` for what it refuses of a machine."""
+
+    def upper(self, root: Root) -> Upper:
+        """Say where it keeps what the machine writes, and how. Pure."""

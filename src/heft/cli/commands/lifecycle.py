@@ -21,8 +21,16 @@ def stop(call: Invocation) -> int:
 
 
 def restart(call: Invocation) -> int:
-    """Stop and start machines."""
-    return _act(call, "restart", t=call.flags.number("timeout"), signal=call.flags.text("signal"))
+    """Stop and start machines, at another weight where one is given."""
+    seconds, signal = call.flags.number("timeout"), call.flags.text("signal")
+    if "weight" not in call.flags:
+        return _act(call, "restart", t=seconds, signal=signal)
+    asked = {"weight": call.flags.text("weight"), "restart": True, "signal": signal}
+    body = asked if seconds is None else {**asked, "seconds": seconds}
+    return each(
+        call.arguments,
+        lambda name: call.client.post(path("heft", "v1", "machines", name, "weight"), body),
+    )
 
 
 def kill(call: Invocation) -> int:
@@ -75,7 +83,8 @@ def rename(call: Invocation) -> int:
 
 
 STOP = Command(stop, takes=SEVERAL, flags=(SIGNAL, TIMEOUT), least=1, most=None)
-RESTART = Command(restart, takes=SEVERAL, flags=(SIGNAL, TIMEOUT), least=1, most=None)
+WEIGHT = word("weight", "Weight to start machines at (light, heavy), with all they wrote")
+RESTART = Command(restart, takes=SEVERAL, flags=(SIGNAL, TIMEOUT, WEIGHT), least=1, most=None)
 KILL = Command(kill, takes=SEVERAL, flags=(SIGNAL,), least=1, most=None)
 PAUSE = Command(pause, takes=SEVERAL, least=1, most=None)
 UNPAUSE = Command(unpause, takes=SEVERAL, least=1, most=None)

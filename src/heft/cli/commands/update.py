@@ -1,4 +1,4 @@
-"""`heft update`: other limits and another restart policy for machines, at once where they run."""
+"""`heft update`: other limits, another restart policy, another weight for machines."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ FIELDS = {
 FLAGS = (
     *(flag for flag in MACHINE_FLAGS if flag.name in FIELDS),
     word("restart", "Restart policy to apply when a machine exits"),
+    word("weight", "Weight to take stopped machines to (light, heavy), with all they wrote"),
 )
 
 
@@ -41,12 +42,17 @@ def update(call: Invocation) -> int:
     if "restart" in flags:
         policy = restart_policy(flags) or {"Name": flags.text("restart")}
         body["RestartPolicy"] = policy
-    if not body:
+    weight = flags.text("weight") if "weight" in flags else None
+    if not body and weight is None:
         raise Failure("you must provide one or more flags when using this command")
-    return each(
-        call.arguments,
-        lambda name: call.client.post(path("containers", name, "update"), body=body),
-    )
+
+    def one(name: str) -> None:
+        if body:
+            call.client.post(path("containers", name, "update"), body=body)
+        if weight is not None:
+            call.client.post(path("heft", "v1", "machines", name, "weight"), {"weight": weight})
+
+    return each(call.arguments, one)
 
 
 UPDATE = Command(update, takes="MACHINE [MACHINE...]", flags=FLAGS, least=1, most=None)

@@ -28,6 +28,7 @@ from heft.guest.wire import unix_connector
 from heft.host import grouping, processes, usage
 from heft.host.cgroups import Group
 from heft.model.network import Plug
+from heft.model.upper import Form, Upper
 from heft.undo import Undo
 from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
 from heft.weights.heavy import ending, hypervisor, qemu, shaping
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from heft.guest.shares import Shared
     from heft.host.processes import ProcessId
     from heft.model.process import GuestProcess
-    from heft.weights.base import ExecRequest, Launch, Resources, Session
+    from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +131,18 @@ class HeavyWeight(Reach):
         used = self._watched(machine_id).shape.accelerator
         return Accelerator(used, await self._guests.why(used))
 
-    async def provision(self, launch: Launch) -> None:
-        """Make the machine's disk."""
+    def accept(self, launch: Launch) -> None:
+        """Raise for what it refuses of a machine."""
         refuse(launch)
         shaping.shape(launch.resources, "tcg")
+
+    def upper(self, root: Root) -> Upper:
+        """Say where it keeps what the machine writes."""
+        return Upper(Form.DISK, root.upper / qemu.UPPER, "upper", root.size)
+
+    async def provision(self, launch: Launch) -> None:
+        """Make the machine's disk."""
+        self.accept(launch)
         launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
         size = launch.root.size or disks.DEFAULT_SIZE

@@ -21,6 +21,7 @@ from heft.failures import translated
 from heft.guest import disks
 from heft.host import loops, mounts
 from heft.host.credentials import files_owned_by
+from heft.model.upper import Form, Upper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +61,13 @@ def bounded(root: Root) -> Path | None:
 def changed(root: Root) -> str:
     """Give the name of the directory with what the machine wrote, beside which is `work`."""
     return "upper" if root.size else "diff"
+
+
+def upper(root: Root) -> Upper:
+    """Say where what the machine writes is kept, and how."""
+    disk = bounded(root)
+    form = Form.TREE if disk is None else Form.BOUNDED
+    return Upper(form, disk or root.upper, changed(root), root.size)
 
 
 def exists(root: Root) -> bool:

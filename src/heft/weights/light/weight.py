@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.host.processes import ProcessId
-    from heft.weights.base import ExecRequest, Execution, Launch, Session
+    from heft.model.upper import Upper
+    from heft.weights.base import ExecRequest, Execution, Launch, Root, Session
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.monitor import Monitor
     from heft.weights.light.runtime import Runtime
@@ -70,7 +71,10 @@ class _Host:
 
 
 class LightWeight(Reach):
-    """`heft.weights.base.Weight`, `Pausable`, `Adjustable`, `Rotating`; by `Reach`, `Filing`."""
+    """`heft.weights.base.Weight`; it is `Pausable`, `Adjustable`, `Rotating`, `Exchanging`.
+
+    `Filing` it is by `Reach`.
+    """
 
     name = "light"
     plug = Plug.NAMESPACE
@@ -96,6 +100,13 @@ class LightWeight(Reach):
     async def provision(self, launch: Launch) -> None:
         """Make the machine's upper, empty."""
         await roots.provision(launch, self._threads)
+
+    def accept(self, launch: Launch) -> None:
+        """Take every machine that the engine lets come."""
+
+    def upper(self, root: Root) -> Upper:
+        """Say where it keeps what the machine writes."""
+        return roots.upper(root)
 
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
