@@ -59,6 +59,21 @@ def test_listing_and_naming(client: Client) -> None:
     assert "No such image: nothing" in missing.stderr
 
 
+def test_a_tree_of_them(client: Client) -> None:
+    if client.name == "docker":
+        return  # its tree is of platforms
+    client("run", "--name", "grown", BUSYBOX, "touch", "/new")
+    client("commit", "grown", "grown:1")
+    lines = client("images", "--tree").stdout.splitlines()
+    assert lines[0].split() == ["IMAGE", "IMAGE", "ID", "SIZE", "ADDED"]
+    at = next(at for at, line in enumerate(lines) if line.startswith(f"{BUSYBOX}:latest "))
+    assert any("─ grown:1 " in line for line in lines[at + 1 :])
+    refused = client("images", "--tree", "--format", "json", check=False)
+    assert "--format cannot be used with --tree" in refused.stderr
+    client("rm", "grown")
+    client("rmi", "grown:1")
+
+
 def test_history(client: Client) -> None:
     lines = client("history", "--format", "{{.Size}} {{.Comment}}", BUSYBOX).stdout
     assert len(lines.splitlines()) == 1

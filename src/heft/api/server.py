@@ -31,6 +31,7 @@ from heft.api.docker import (
     volumes,
 )
 from heft.api.native import consoles, kits, machines, own
+from heft.api.native import images as own_images
 from heft.api.routes import Routes
 from heft.errors import HostError
 
@@ -63,6 +64,7 @@ _HANDLERS = (
     kits,
     machines,
     own,
+    own_images,
 )
 
 

@@ -83,6 +83,12 @@ class Images:
         """Give the directories of layers, from the lowest up. Raises `NotFound`."""
         return self._store.layers.paths(diff_ids)
 
+    def layers(self, diff_ids: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        """Give the chain ids of layers, from the lowest up, and the bytes of each one's files."""
+        records = map(self._store.layers.get, chains := chain_ids(diff_ids))
+        sizes = (record.size if record else 0 for record in records)
+        return tuple(zip(chains, sizes, strict=True))
+
     # Bases
 
     async def ensure_base(self, diff_ids: Sequence[str], progress: Progress) -> Path:

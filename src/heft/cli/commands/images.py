@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from heft.cli import human
 from heft.cli.command import Command
+from heft.cli.failures import Failure
 from heft.cli.filters import encoded, filter_flag
 from heft.cli.flags import switch, word
 from heft.cli.tables import FORMAT_HELP, Listing
@@ -40,6 +43,8 @@ def run(call: Invocation) -> int:
         wanted.append(("reference", call.arguments[0]))
     images = call.client.get("/images/json", all=flags.on("all"), filters=encoded(wanted))
     whole, form = flags.on("no-trunc"), flags.text("format")
+    if flags.on("tree"):
+        return _tree(call, images, whole=whole)
     rows = [row for image in images for row in rows_of(image, whole=whole)]
     if flags.on("quiet") and not form:
         for row in rows:
@@ -48,6 +53,19 @@ def run(call: Invocation) -> int:
     digest = ("Digest",) if flags.on("digests") else ()
     columns = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
     Listing(HEADERS, columns).show(rows, form)
+    return 0
+
+
+def _tree(call: Invocation, images: list[dict[str, Any]], *, whole: bool) -> int:
+    """Draw the images, and the layers that they share."""
+    from heft.cli.image_tree import draw
+
+    for name in ("digests", "format", "quiet"):
+        if name in call.flags:
+            raise Failure(f"--{name} cannot be used with --tree, which is for people to read")
+    known = call.client.get("/heft/v1/images")
+    layers = {image["id"]: image["layers"] for image in known}
+    sys.stdout.write(draw(images, layers, whole=whole))
     return 0
 
 
@@ -91,6 +109,7 @@ IMAGES = Command(
         word("format", FORMAT_HELP),
         switch("no-trunc", "Don't truncate output"),
         switch("quiet", "Only show image IDs", "q"),
+        switch("tree", "Draw the images as a tree, by the layers that they share"),
     ),
     most=1,
 )
