@@ -1,15 +1,15 @@
 """docs/performance.md and its chart, from what was measured and nothing else."""
 
-from html import escape
 from pathlib import Path
 
 from benchmarks.rows import Outcome, Row
+from heft.cli import svg
+from heft.cli.svg import LINE
 
 BAR_WIDTH = 420
 LABEL_WIDTH = 250
 VALUE_WIDTH = 80
 LABEL_LETTERS = 36
-LINE = 26
 BOUND_AT = 0.8
 """Where in the width of the bars the bound is; the rest shows by how much it is missed."""
 COLOURS = {"Heft": "#2a78d6", "other": "#8a8f98", "missed": "#c8452d"}
@@ -69,17 +69,12 @@ def chart(found: Outcome) -> str:
         top += LINE
     parts += _bounds(top, found.rows)
     height = top + LINE * (len(found.rows) + 1) + 6
-    head = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-    ]
-    return "\n".join([*head, *parts, "</svg>", ""])
+    return svg.document(parts, width, height)
 
 
 def _bounds(top: int, rows: tuple[Row, ...]) -> list[str]:
     """Draw how much of its bound each number takes; the line is the bound."""
-    parts = [f'<text x="6" y="{top + 16}" font-weight="bold">of what it may be</text>']
+    parts = [svg.title(top, "of what it may be")]
     for number, row in enumerate(rows, 1):
         taken = row.bound / row.value if row.at_least else row.value / row.bound
         colour = COLOURS["Heft" if row.met else "missed"]
@@ -94,10 +89,4 @@ def _bounds(top: int, rows: tuple[Row, ...]) -> list[str]:
 
 
 def _bar(top: int, label: str, part: float, colour: str, value: str) -> list[str]:
-    length = BAR_WIDTH * part
-    return [
-        f'<text x="{LABEL_WIDTH - 8}" y="{top + 16}" text-anchor="end">{escape(label)}</text>',
-        f'<rect x="{LABEL_WIDTH}" y="{top + 3}" width="{length:.1f}" '
-        f'height="{LINE - 8}" fill="{colour}"/>',
-        f'<text x="{LABEL_WIDTH + length + 6:.1f}" y="{top + 16}">{value}</text>',
-    ]
+    return svg.bar(top, label, part, colour, value, left=LABEL_WIDTH, width=BAR_WIDTH)

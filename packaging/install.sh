@@ -35,7 +35,7 @@ for command in heft heftd; do
 done
 
 make -s -C "$sources/agent" OUT="$copy/programs"
-install -D -t "$prefix/libexec" "$copy/programs/heft-agent" "$copy/programs/heft-tsc"
+install -D -t "$prefix/libexec" "$copy/programs"/heft-*
 
 if [ -x "$(command -v systemd-sysusers)" ]; then
     mkdir -p "$sysusers"

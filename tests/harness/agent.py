@@ -11,11 +11,11 @@ BUILDS = Path(__file__).parents[2] / ".build"
 
 @functools.cache
 def built() -> Path:
-    """Give the directory with the programs `heft-agent` and `heft-tsc`."""
+    """Give the directory with the programs `heft-agent`, `heft-tsc` and `heft-weigh`."""
     files = sorted(path for path in SOURCES.iterdir() if path.is_file())
     state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     directory = BUILDS / f"agent-{state}"
-    if not (directory / "heft-tsc").exists():
+    if not (directory / "heft-weigh").exists():
         command = ["make", "-s", "-C", SOURCES, f"OUT={directory}"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -153,6 +153,14 @@ class Connection:
         del self._received[: end + 1]
         return line.rstrip(b"\r").decode("latin-1")
 
+    def comes(self, seconds: float) -> bool:
+        """Say whether something has come, or the end has, within a time."""
+        if self._received:
+            return True
+        import select
+
+        return bool(select.select((self.socket.fileno(),), (), (), seconds)[0])
+
     def some(self, most: int = BLOCK) -> bytes:
         """Give what has come, at most so many bytes; wait if nothing has. Empty at the end."""
         if not self._received:

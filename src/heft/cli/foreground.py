@@ -48,6 +48,10 @@ class Waiting:
             raise Failure(error, REFUSED)
         return int(end["StatusCode"])
 
+    def over_within(self, seconds: float) -> bool:
+        """Say whether there is an exit code within a time."""
+        return self._answer.connection.comes(seconds)
+
     def drop(self) -> None:
         """Wait no more."""
         self._answer.connection.close()

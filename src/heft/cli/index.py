@@ -16,7 +16,18 @@ GROUPS = {
 GROUP_ALIASES = {"container": "machine"}
 """Docker's word; what is behind it is the same."""
 
-COMMON = ("run", "exec", "ps", "images", "bootstrap", "weights", "doctor", "version", "info")
+COMMON = (
+    "run",
+    "exec",
+    "ps",
+    "images",
+    "bootstrap",
+    "weigh",
+    "weights",
+    "doctor",
+    "version",
+    "info",
+)
 """What help shows first."""
 
 COMMANDS = {
@@ -69,6 +80,7 @@ COMMANDS = {
         "lifecycle:WAIT",
         "Block until one or more machines stop, then print their exit codes",
     ),
+    "weigh": ("weigh:WEIGH", "Measure an image at every weight, and say which suits it here"),
     "weights": ("weights:WEIGHTS", "List the weights, and which of them work here"),
     "image inspect": (
         "inspect:INSPECT_IMAGE",

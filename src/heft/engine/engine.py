@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
-from heft.engine import capabilities, info, recovery, removal, rotation, user_ranges
+from heft.engine import capabilities, creation, info, recovery, removal, rotation, user_ranges
 from heft.engine.contents import Contents
 from heft.engine.events import Events
 from heft.engine.execs import Execs
@@ -28,6 +28,7 @@ from heft.weights import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from heft.engine.settings import Settings
     from heft.images.catalog import Removed
@@ -148,6 +149,13 @@ class Engine:
             cpus=host.cpus,
             memory=host.memory,
         )
+
+    def probe(self, platform: str) -> Path:
+        """Give where the program is that measures in machines of a platform, if it is there."""
+        own = creation.OCI_ARCHITECTURES.get(self._host.architecture, self._host.architecture)
+        architecture = (platform or own).removeprefix("linux/").partition("/")[0]
+        name = "heft-weigh" if architecture == own else f"heft-weigh-{architecture}"
+        return self.settings.agent.with_name(name)
 
     def remove_image(self, reference: str, *, force: bool, noprune: bool) -> tuple[Removed, ...]:
         """Remove a name, or an image with its last name. Raises `Conflict` if it is in use."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from heft.engine import creation, log_config, logs, names, process_table, removal
 from heft.engine.life import Life
 from heft.errors import Conflict, HeftError, InvalidArgument, NotSupported
-from heft.host import space
+from heft.host import space, usage
 from heft.host.processes import run
 from heft.model.machine import Machine, State
 from heft.weights.abilities import Consoled, Listing
@@ -182,6 +182,15 @@ class Machines:
         """Measure what it uses. Raises `Conflict` if it does not run."""
         machine = self._running(reference)
         return await self._parts.weight(machine).stats(machine.id)
+
+    async def memory(self, reference: str) -> int:
+        """Give the bytes of the host's memory that its processes have, of what is shared a part.
+
+        Raises `Conflict` if it does not run.
+        """
+        machine = self._running(reference)
+        processes = await self._parts.weight(machine).processes(machine.id)
+        return await asyncio.to_thread(usage.proportional, processes)
 
     async def top(
         self, reference: str, arguments: str

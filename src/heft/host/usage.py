@@ -1,10 +1,11 @@
-"""What a control group uses: the kernel's counters, v1 and v2, in one form.
+"""What a control group uses, and what processes do: the kernel's counters, v1 and v2, in one form.
 
 Sources: kernel documentation, admin-guide/cgroup-v2 and admin-guide/cgroup-v1.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from heft.host.cgroups import pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from heft.host.cgroups import Group
 
 _MICRO = 1000
@@ -121,3 +124,16 @@ def available_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) << 10
     return 0
+
+
+def proportional(processes: Iterable[int]) -> int:
+    """Give the bytes of memory that processes have, of what is shared their part (PSS, proc(5)).
+
+    It can take milliseconds. What ends meanwhile is not counted.
+    """
+    total = 0
+    for process in processes:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+            total += sum(int(line.split()[1]) for line in text.splitlines() if line[:4] == "Pss:")
+    return total << 10

@@ -1,0 +1,122 @@
+"""`heft weigh`: one image at every weight that this host can carry, measured side by side."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+
+from heft.cli.command import Command
+from heft.cli.failures import Failure, Refusal
+from heft.cli.flags import switch, word, words
+from heft.cli.progress import on_stderr
+from heft.cli.tables import aligned
+from heft.cli.weighing.figures import NATIVE, Column, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from heft.cli.client import Client
+    from heft.cli.command import Invocation
+    from heft.cli.progress import Progress
+
+
+def weigh(call: Invocation) -> int:
+    """Measure, then show it. What is shown was measured in this run."""
+    from heft.cli.weighing import advice, drawing
+
+    image, *command = call.arguments
+    begun = time.monotonic()
+    progress = on_stderr(quiet=call.flags.on("quiet"))
+    signal.signal(signal.SIGTERM, _end)  # so that machines are removed then too
+    try:
+        columns = _measure(call.client, image, command, call.flags.list("platform"), progress)
+    finally:
+        progress.end()
+    said = advice.advise(columns)
+    taken = time.monotonic() - begun
+    for flag, draw in (("svg", drawing.drawing), ("html", drawing.page)):
+        if place := call.flags.text(flag):
+            with open(place, "w", encoding="utf-8") as file:
+                file.write(draw(columns, image, said))
+    if call.flags.on("json"):
+        found = [column.record() for column in columns]
+        known = {"image": image, "command": command, "seconds": taken, "advice": said}
+        print(json.dumps({**known, "columns": found}, indent=2))
+    else:
+        shown = [column for column in columns if column.values]
+        notes = "".join(f"{line}\n" for line in drawing.remarks(columns))
+        print(aligned(table(shown)), drawing.terminal(shown), notes, sep="\n")
+        print(f"{said}\n(measured in {taken:.0f} s)")
+    return 0 if any(column.values for column in columns[1:]) else 1
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _measure(
+    client: Client, image: str, command: list[str], platforms: list[str], progress: Progress
+) -> list[Column]:
+    """Give native and all weights, on the host's platform or on those that were asked for."""
+    from heft.cli.client import path
+    from heft.cli.weighing import machines, program
+
+    if not client.address.path:
+        raise Failure("only a daemon on this host can be compared with it: use its Unix socket")
+    client.get(path("images", image, "json"))
+    machines.sweep(client)
+    native = Column(NATIVE)
+    columns = [native]
+    with program.here(program.fetch(client)) as here, program.sink(here, _gateway(client)) as to:
+        progress.part(NATIVE, "measuring", 0, 0)
+        program.natively(here, native, to)
+        scale = machines.Scale(client, image, command, to)
+        for weight, found in client.get("/heft/v1/weights")["weights"].items():
+            for platform in platforms or [""]:
+                column = Column(weight, platform, found.get("detail", ""))
+                columns.append(column)
+                if found["ok"]:
+                    _fill(client, scale, column, image, progress)
+                else:
+                    column.why = ": ".join(filter(None, (found["why"], found.get("hint", ""))))
+    return columns
+
+
+def _gateway(client: Client) -> str:
+    """Give the host's address on the network that machines are on."""
+    network: dict[str, Any] = client.get("/networks/bridge")
+    return str((network["IPAM"]["Config"] or [{}])[0].get("Gateway", ""))
+
+
+def _fill(client: Client, scale: Any, column: Column, image: str, progress: Progress) -> None:
+    from heft.cli.progress import follow
+    from heft.cli.weighing.program import fetch
+
+    progress.part(column.name, "measuring", 0, 0)
+    try:
+        body = {"image": image, "weight": column.weight, "guest": True, "labels": {}}
+        ready = client.open("POST", "/heft/v1/bases", body={**body, "hostConfig": {}})
+        follow(ready.lines(), progress, lambda _: None)
+        scale.weigh(column, fetch(client, column.platform))
+    except (Refusal, Failure) as error:
+        column.why = error.message
+    progress.part(column.name, "done" if column.values else "cannot be measured", 0, 0)
+
+
+WEIGH = Command(
+    weigh,
+    takes="IMAGE [COMMAND] [ARG...]",
+    flags=(
+        words("platform", "Platform to measure at, if not the host's (several: --platform twice)"),
+        switch("json", "Print what was measured as JSON"),
+        word("html", "Write table and bars to this file, as a page of HTML"),
+        word("svg", "Write the bars to this file, as a drawing"),
+        switch("quiet", "Do not tell how far it is", "q"),
+    ),
+    least=1,
+    most=None,
+    interspersed=False,
+)

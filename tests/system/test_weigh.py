@@ -1,0 +1,102 @@
+"""`heft weigh`: one image at every weight, measured; and nothing of it is left."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX
+from tests.harness.pace import patience
+from tests.harness.serving import emptied, serving
+from tests.system.test_recovery import eventually
+
+MEASURED = {"warm", "memory", "cpu", "syscall", "fork", "write", "read", "network"}
+
+
+@pytest.fixture(scope="module")
+def weighing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp("weigh")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def heft(weighing: Daemon) -> Iterator[Client]:
+    with emptied(weighing):
+        yield Client("heft", weighing)
+
+
+def machines(daemon: Daemon) -> list[str]:
+    return [each["Id"] for each in daemon.request("GET", "/containers/json?all=1").json]
+
+
+def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> None:
+    page, drawing = tmp_path / "page.html", tmp_path / "bars.svg"
+    begun = time.monotonic()
+    options = ("--json", "--html", page, "--svg", drawing)
+    done = heft("weigh", *options, BUSYBOX, "sleep", "0.1", timeout=patience(90))
+    assert time.monotonic() - begun < patience(60)
+    found = json.loads(done.stdout)
+    columns = {each["weight"]: each for each in found["columns"]}
+    known = weighing.request("GET", "/heft/v1/weights").json["weights"]
+    assert columns.keys() == {"native", *known}
+    for name, column in columns.items():
+        if name != "native" and not known[name]["ok"]:
+            assert column["why"]
+            continue
+        assert column["why"] == ""
+        rest = set() if name == "native" else {"cold", "command"}
+        assert column["values"].keys() == MEASURED | rest
+        assert all(value > 0 for value in column["values"].values())
+    light, heavy = columns["light"]["values"], columns["heavy"]["values"]
+    assert light["warm"] < heavy["cold"]
+    assert light["memory"] < 16 << 20 < heavy["memory"] < 512 << 20
+    assert 0.1 < light["command"] < heavy["command"]
+    assert light["cpu"] > columns["native"]["values"]["cpu"] / 3
+    assert found["advice"].startswith("Take light: your command takes ")
+    assert "native: measuring" in done.stderr
+    assert ElementTree.fromstring(drawing.read_text()).tag.endswith("svg")
+    assert "<td>computing</td>" in page.read_text()
+    assert machines(weighing) == []
+
+
+def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen(
+            [*heft.program, "weigh", "-q", BUSYBOX],
+            env=heft.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: len(machines(weighing)) > 0)
+        process.send_signal(number)
+        process.wait(timeout=patience(20))
+        # What was killed left the removal to the machine's own end, or to the next command.
+        if number == signal.SIGKILL:
+            with pytest.raises(subprocess.TimeoutExpired):
+                subprocess.run(
+                    [*heft.program, "weigh", "-q", BUSYBOX],
+                    env=heft.environment,
+                    capture_output=True,
+                    timeout=1,
+                    check=False,
+                )
+            eventually(lambda: len(machines(weighing)) <= 1)
+        else:
+            assert machines(weighing) == []
+
+
+def test_what_cannot_be_weighed(heft: Client, weighing: Daemon) -> None:
+    done = heft("weigh", "nothing", check=False)
+    assert done.returncode == 1
+    assert "nothing" in done.stderr
+    done = heft("weigh", "-q", "--platform", "linux/vax", BUSYBOX, check=False)
+    assert done.returncode == 1
+    assert "light vax: not measured: " in done.stdout
+    assert "No weight of this host runs it" in done.stdout
