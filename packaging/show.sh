@@ -32,7 +32,7 @@ timed images debian
 timed run --rm debian sh -c 'echo "Debian $(cat /etc/debian_version) on $(hostname): process $$"'
 timed run --rm --memory 64m --cpus 0.5 --network none debian true
 timed weights
-say "measuring that image at every weight (once more: heft weigh debian)"
+say "measuring that image at every weight that works here (some ten seconds)"
 timed weigh debian
 if [ -n "${SUDO_USER:-}" ]; then
     printf '\nTo use heft without sudo (and be as powerful as root): usermod -aG heft %s\n' \
