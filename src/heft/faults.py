@@ -58,6 +58,8 @@ POINTS: frozenset[str] = frozenset(
         "base.written",
         "base.renamed",
         "base.recorded",
+        "fsck.placed",
+        "fsck.recorded",
         "kit.made",
         "kit.put-away",
         "template.saved",

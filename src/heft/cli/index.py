@@ -48,6 +48,7 @@ COMMANDS = {
     "events": ("events:EVENTS", "Get real time events from the daemon"),
     "exec": ("execute:EXEC", "Execute a command in a running machine"),
     "export": ("contents:EXPORT", "Export a machine's filesystem as a tar archive"),
+    "fsck": ("fsck:FSCK", "Check every blob, layer, base and reference of the image store"),
     "history": ("history:HISTORY", "Show the history of an image"),
     "images": ("images:IMAGES", "List images"),
     "import": ("archives:IMPORT", "Import the contents from a tarball to create an image"),

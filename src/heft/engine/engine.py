@@ -21,19 +21,20 @@ from heft.guest.kits import Kits
 from heft.host.trash import Trash
 from heft.images.catalog import Images, ImageUser
 from heft.model.config import HostConfig
+from heft.model.machine import State
 from heft.networks.catalog import Networks
 from heft.store.database import Database
 from heft.volumes.catalog import Volumes
 from heft.weights import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from heft.engine.settings import Settings
-    from heft.images.catalog import Removed
+    from heft.images.catalog import Progress, Removed
+    from heft.images.checking import Finding
     from heft.model.image import Image
-    from heft.model.machine import State
     from heft.model.volume import Volume
     from heft.weights.base import Availability
 
@@ -168,6 +169,22 @@ class Engine:
             ImageUser(machine.id, machine.image, machine.is_up, machine.layers)
             for machine in self._parts.records
         )
+
+    async def check_images(self, *, repair: bool, progress: Progress) -> Sequence[Finding]:
+        """Check all that the store has, and repair what can be. Raises `NoSpace`, `HostError`."""
+
+        def users() -> tuple[ImageUser, ...]:
+            return tuple(
+                ImageUser(
+                    machine.id,
+                    machine.image,
+                    machine.is_up or machine.state in (State.STARTING, State.RESTARTING),
+                    machine.layers,
+                )
+                for machine in self._parts.records
+            )
+
+        return await self.images.check(users, repair=repair, progress=progress)
 
     def prune_images(self, keep: Callable[[Image], bool]) -> tuple[tuple[Removed, ...], int]:
         """Remove the images that no machine uses and `keep` does not want."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from heft.errors import InvalidArgument, NotFound
 from heft.images import committing, importing, loading, removal, saving, usage
 from heft.images.bases import chain_of
+from heft.images.checking import Check
 from heft.images.history import history
 from heft.images.importing import Progress
 from heft.images.layers import chain_ids
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.host.trash import Trash
+    from heft.images.checking import Finding
     from heft.images.usage import Usage
     from heft.model.image import Image
     from heft.store.database import Database
@@ -116,6 +118,15 @@ class Images:
     def history(self, image: Image) -> Sequence[dict[str, Any]]:
         """Give how an image came to be, the newest step first, as Docker's API shows it."""
         return history(image, self._store.layers, self.tags(image.id))
+
+    async def check(
+        self, users: Callable[[], Sequence[ImageUser]], *, repair: bool, progress: Progress
+    ) -> Sequence[Finding]:
+        """Read everything; give what is damaged, and with `repair` what was done about it.
+
+        `users` gives the machines as they are then. Raises `NoSpace`, `HostError`.
+        """
+        return await Check(self._store, users, repair, progress).run()
 
     def usage(self) -> Usage:
         """Say what layers and bases take up on the disk."""

@@ -19,6 +19,7 @@ import msgspec
 
 from heft.errors import InvalidArgument, NotFound
 from heft.failures import translated
+from heft.faults import reach
 from heft.images.compression import Compression
 from heft.images.piping import run_child
 from heft.store.database import Table
@@ -164,6 +165,19 @@ class Layers:
         self._table.put(record.chain, record)
         self._records[record.chain] = record
         return record
+
+    def replace(self, applied: Applied) -> None:
+        """Let a finished layer take the place of one of the same chain, which nobody may use."""
+        record = applied.record
+        old = self._records.get(record.chain)
+        with translated("keep the layer"):
+            applied.directory.rename(self._root / record.directory)
+        reach("fsck.placed")
+        self._table.put(record.chain, record)
+        self._records[record.chain] = record
+        reach("fsck.recorded")
+        if old is not None:
+            self._trash.throw(self.path(old))
 
     def discard(self, chains: Iterable[str]) -> int:
         """Remove layers; give the bytes that their files had."""

@@ -111,7 +111,8 @@ class _Loading:
         part = diff_id.removeprefix("sha256:")[:12]
         chain = chain_ids(diff_ids[: number + 1])[-1]
         self.hold.layer(chain)
-        if self.store.layers.get(chain) and (known := self.store.layer(diff_id)):
+        known = self.store.layer(diff_id) if self.store.layers.get(chain) else None
+        if known is not None and known.digest in self.store.blobs:
             self.hold.blob(known.digest)
             self.progress(part, "Layer already exists", 0, 0)
             return known

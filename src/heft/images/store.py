@@ -89,7 +89,9 @@ class Store:
     def record(self, image: Image, references: Iterable[Reference] = ()) -> Image:
         """Take in an image with its names, which may have been another's."""
         names = [str(reference) for reference in references]
-        known = self.images.get(image.id, image)
+        known = self.images.get(image.id)
+        if known is None or any(layer.digest not in self.blobs for layer in known.layers):
+            known = image  # what was lost of it has just come again, maybe compressed otherwise
         image = msgspec.structs.replace(known, tagged=time.time_ns() if names else known.tagged)
         with self.transaction():
             self._images_table.put(image.id, image)

@@ -1,8 +1,13 @@
-"""Images, as Docker's API has no words for them: their layers."""
+"""Images, as Docker's API has no words for them: their layers, and whether they are sound."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.api.decode import Body
+from heft.api.docker.progress import Reporter
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -11,9 +16,19 @@ if TYPE_CHECKING:
     from heft.api.routes import Routes
 
 
+class CheckBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether to repair what can be repaired."""
+
+    repair: bool = False
+
+
+_CHECK = Body(CheckBody)
+
+
 def add_routes(routes: Routes) -> None:
     """Take the paths of images."""
     routes.add("GET", "/heft/v1/images", list_all)
+    routes.add("POST", "/heft/v1/fsck", check)
 
 
 async def list_all(call: Call) -> web.StreamResponse:
@@ -30,4 +45,14 @@ async def list_all(call: Call) -> web.StreamResponse:
             }
             for image in images.list()
         ]
+    )
+
+
+async def check(call: Call) -> web.StreamResponse:
+    """Check the store; the answer is lines of progress, then one for each thing that is damaged."""
+    body = await call.body(_CHECK)
+    reporter = Reporter(call)
+    return await reporter.run(
+        call.engine.check_images(repair=body.repair, progress=reporter),
+        lambda found: [{"finding": msgspec.to_builtins(each)} for each in found],
     )
