@@ -31,6 +31,7 @@ from benchmarks import (
     shares,
     starts,
     virsh,
+    weights,
 )
 from benchmarks.bench import Bench, bench, say
 from benchmarks.disk import disk
@@ -58,6 +59,7 @@ GROUPS: dict[str, Callable[[Bench], Outcome]] = {
     "virsh": virsh.measure,
     "plain": plain.measure,
     "shares": shares.measure,
+    "weights": weights.measure,
 }
 """In the order of the page."""
 
@@ -109,7 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="heft-bench-", dir="/var/tmp") as name:
         directory = Path(name)
         tar = options.tar or debian(directory)
-        if {"heavy", "virsh", "plain", "shares"} & set(options.only):
+        if {"heavy", "virsh", "plain", "shares", "weights"} & set(options.only):
             kit.main()  # from the host's network
         isolate()
         found = measure(options, directory, tar)

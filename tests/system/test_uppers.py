@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +22,9 @@ from heft.host import loops, mounts
 from heft.images import marks
 from heft.model.upper import Form, Upper
 from heft.uppers.carrying import carry
-from heft.uppers.entries import Damaged
+from heft.uppers.entries import Damaged, Entry, is_name
 from heft.uppers.ext4 import FileSystem
+from heft.uppers.reading import reading
 from tests.harness import leaks, trees
 
 pytestmark = pytest.mark.usefixtures("clean_host")
@@ -183,8 +187,51 @@ def test_a_journal_is_replayed_first(tmp_path: Path) -> None:
     assert (tmp_path / "diff/file").read_text() == "kept"
 
 
-def test_names_that_lead_elsewhere() -> None:
-    from heft.uppers.entries import is_name
+def test_another_guest_takes_the_very_file(tmp_path: Path) -> None:
+    (tmp_path / "disk.ext4").write_bytes(b"a guest's")
+    old, new = forms(tmp_path)[Form.DISK], Upper(Form.DISK, tmp_path / "other.ext4", "upper")
+    asyncio.run(carry(old, new, tmp_path, "box"))
+    assert new.path.samefile(old.path)
 
+
+def test_what_reads_it_can_do_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = {
+        "open": lambda: os.open("/etc/passwd", os.O_RDONLY),
+        "connect": socket.socket,
+        "fork": os.fork,
+        "signal": lambda: os.kill(os.getppid(), 0),
+        "become root": lambda: os.setuid(0),
+        "write to the disk": lambda: os.write(3, b"x"),
+        "read the disk": lambda: os.pread(3, 1, 0),
+    }
+
+    class Fallen:
+        """What a disk has talked into something."""
+
+        def __init__(self, file: int) -> None:
+            assert file == 3
+
+        def entries(self, name: bytes) -> Iterator[Entry]:
+            for what, attempt in tried.items():
+                try:
+                    attempt()
+                except OSError as error:
+                    yield entry(what, error.errno or 0)
+                else:
+                    yield entry(what, 0)
+
+    def entry(what: str, number: int) -> Entry:
+        return Entry(what.encode(), 0, 0, 0, 0, 0, device=number)
+
+    monkeypatch.setattr("heft.uppers.reading.FileSystem", Fallen)
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"x")
+    with disk.open("rb") as file, reading(file.fileno(), b"upper") as entries:
+        found = {each.name.decode(): each.device for each in entries if each is not None}
+    refused = dict.fromkeys(tried, errno.EPERM)
+    assert found == {**refused, "write to the disk": errno.EBADF, "read the disk": 0}
+
+
+def test_names_that_lead_elsewhere() -> None:
     assert not any(map(is_name, (b"", b".", b"..", b"a/b", b"/", b"a\0", b"n" * 256)))
     assert all(map(is_name, (b"...", b".wh.x", b"\n", b"n" * 255)))

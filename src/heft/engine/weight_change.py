@@ -18,7 +18,6 @@ from heft.engine import creation, refusals, user_ranges
 from heft.errors import Conflict, HeftError, NotSupported
 from heft.faults import reach
 from heft.model.machine import State
-from heft.model.upper import Form
 from heft.undo import Undo
 from heft.uppers.carrying import carry
 from heft.weights.abilities import Exchanging
@@ -78,7 +77,7 @@ async def change(parts: Parts, machine: Machine, planned: Machine) -> None:
         reach("weight.recorded")
         await parts.make_base(planned)
         old, new = _upper(parts, machine), _upper(parts, planned)
-        if new.form is not old.form or new.form is not Form.DISK:
+        if new != old:
             root = _root(parts, machine)
             await _settle(parts, root, keep=old)
             await carry(old, new, root.upper, machine.name)
