@@ -1,6 +1,10 @@
 """A machine goes from weight to weight, and stays who it is, whoever dies meanwhile."""
 
+import contextlib
+import json
 import os
+import shutil
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -181,3 +185,24 @@ def test_it_is_quick(heft: Client, weighed: Daemon) -> None:
         heft("update", "--weight", weight, "box")
         taken = time.monotonic() - begun
         assert taken < patience(3)
+
+
+def test_a_change_whose_uppers_are_gone_holds_up_no_daemon(heft: Client, weighed: Daemon) -> None:
+    """As of a machine that is being removed."""
+    heft("create", "--name", "box", "--network", "none", BUSYBOX, "sleep", "1000")
+    machine = inspected(weighed)["Id"]
+    weighed.stop()
+    known = {**json.loads(raw(weighed)), "changing": "heavy"}
+    with contextlib.closing(sqlite3.connect(weighed.data / "heft.db")) as database:
+        database.execute("UPDATE machines SET document = ?", (json.dumps(known).encode(),))
+        database.commit()
+    shutil.rmtree(weighed.data / "machines" / machine / "upper")
+    weighed.start()
+    assert inspected(weighed)["Id"] == machine
+    assert b'changing":""' in raw(weighed)
+
+
+def raw(daemon: Daemon) -> bytes:
+    with contextlib.closing(sqlite3.connect(daemon.data / "heft.db")) as database:
+        (text,) = database.execute("SELECT document FROM machines").fetchone()
+    return bytes(text)

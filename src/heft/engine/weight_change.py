@@ -16,6 +16,7 @@ import msgspec
 
 from heft.engine import creation, refusals, user_ranges
 from heft.errors import Conflict, HeftError, NotSupported
+from heft.failures import translated
 from heft.faults import reach
 from heft.model.machine import State
 from heft.undo import Undo
@@ -23,6 +24,8 @@ from heft.uppers.carrying import carry
 from heft.weights.abilities import Exchanging
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from heft.engine.parts import Parts
     from heft.model.machine import Machine
     from heft.model.upper import Upper
@@ -116,10 +119,16 @@ async def clear(parts: Parts, machine_id: str) -> None:
 
 async def _settle(parts: Parts, root: Root, *, keep: Upper) -> None:
     """Throw away all but one of a machine's uppers."""
-    names = await asyncio.to_thread(lambda: [each.name for each in root.upper.iterdir()])
-    for name in names:
-        if name not in keep.names:
-            parts.trash.throw(root.upper / name)
+    for path in await asyncio.to_thread(_entries, root.upper):
+        if path.name not in keep.names:
+            parts.trash.throw(path)
+
+
+def _entries(directory: Path) -> list[Path]:
+    """Give what is in a directory: nothing, if the machine is being removed and it has gone."""
+    with translated(f"look at {directory}"), contextlib.suppress(FileNotFoundError):
+        return list(directory.iterdir())
+    return []
 
 
 def _exchanging(parts: Parts, weight: str) -> Exchanging:

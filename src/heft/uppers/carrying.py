@@ -49,14 +49,17 @@ async def carry(source: Upper, target: Upper, uppers: Path, name: str) -> None:
     with translated(f"make {points}"):
         await asyncio.to_thread(_make_points, points)
     if target.form is not Form.TREE:
-        size = target.size or max(disks.DEFAULT_SIZE, 2 * await asyncio.to_thread(_used, source))
+        with translated(f"look at {source.path}"):
+            used = await asyncio.to_thread(_used, source)
+        size = target.size or max(disks.DEFAULT_SIZE, 2 * used)
         net = target.form is Form.BOUNDED
         await disks.make_upper(target.path, size, net=net)
     plan = {"source": _told(source), "target": _told(target), "place": str(points)}
     command = own_program("heft.uppers.child", json.dumps(plan))
     done = await run(*command, check=False, seconds=SECONDS)
     verdict.read(done.stdout, f"what container {name} wrote cannot be carried over")
-    await asyncio.to_thread(shutil.rmtree, points)
+    with translated(f"remove {points}"):
+        await asyncio.to_thread(shutil.rmtree, points)
 
 
 def _told(upper: Upper) -> dict[str, str]:

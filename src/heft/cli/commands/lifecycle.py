@@ -83,7 +83,7 @@ def rename(call: Invocation) -> int:
 
 
 STOP = Command(stop, takes=SEVERAL, flags=(SIGNAL, TIMEOUT), least=1, most=None)
-WEIGHT = word("weight", "Weight to start machines at (light, heavy), with all they wrote")
+WEIGHT = word("weight", "Weight to start machines at, with all they wrote (`heft weights`)")
 RESTART = Command(restart, takes=SEVERAL, flags=(SIGNAL, TIMEOUT, WEIGHT), least=1, most=None)
 KILL = Command(kill, takes=SEVERAL, flags=(SIGNAL,), least=1, most=None)
 PAUSE = Command(pause, takes=SEVERAL, least=1, most=None)

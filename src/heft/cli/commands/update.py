@@ -31,7 +31,7 @@ FIELDS = {
 FLAGS = (
     *(flag for flag in MACHINE_FLAGS if flag.name in FIELDS),
     word("restart", "Restart policy to apply when a machine exits"),
-    word("weight", "Weight to take stopped machines to (light, heavy), with all they wrote"),
+    word("weight", "Weight to take stopped machines to, with all they wrote (`heft weights`)"),
 )
 
 
