@@ -1,10 +1,14 @@
 # The commands of the README. What they do is in packaging/.
-.PHONY: up down uninstall test test-v2host lint bench load
+.PHONY: up foreign down uninstall test test-v2host lint bench load
 
 up:
 	@packaging/install.sh
 	@packaging/start.sh
 	@packaging/show.sh
+
+foreign:
+	@packaging/packages.sh foreign
+	@packaging/install.sh
 
 down:
 	@packaging/stop.sh

@@ -35,6 +35,9 @@ for command in heft heftd; do
 done
 
 make -s -C "$sources/agent" OUT="$copy/programs"
+if has_foreign; then
+    make -s -C "$sources/agent" OUT="$copy/programs" foreign
+fi
 install -D -t "$prefix/libexec" "$copy/programs"/heft-*
 
 if [ -x "$(command -v systemd-sysusers)" ]; then

@@ -60,11 +60,17 @@ main()
 PYTHON
 }
 
+# Whether the agent of guests of other architectures can be made (`make foreign`).
+has_foreign() {
+    command -v aarch64-linux-gnu-gcc >/dev/null && [ -e /usr/aarch64-linux-gnu/lib/libc.a ]
+}
+
 # One hash over everything that an installation is made of: sources, pins, Python.
 fingerprint() (
     cd -- "$sources" || exit
     {
         /usr/bin/python3 --version
+        if has_foreign; then echo foreign; fi
         find src/heft -name __pycache__ -prune -o -type f -print | LC_ALL=C sort | tr '\n' '\0' |
             xargs -0 sha256sum
         sha256sum agent/* pyproject.toml packaging/constraints.txt packaging/install.sh packaging/places.sh

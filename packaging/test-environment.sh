@@ -3,7 +3,7 @@
 # Python environment in .venv that runs the sources where they are. Again is quick.
 set -eu
 . "$(dirname -- "$0")/places.sh"
-"$packaging/packages.sh" run test
+"$packaging/packages.sh" run foreign test
 
 # dockerode's tests are for hosts that have npm: Debian's would bring along 400 packages.
 node=$sources/tests/clients/dockerode
@@ -25,9 +25,10 @@ if [ "$(cat "$environment/fingerprint" 2>/dev/null)" != "$now" ]; then
     echo "$now" >"$environment/fingerprint"
 fi
 
-# Tests run where no package archive can be reached: the kernel of their guests, and the Debian that
-# one of them boots, are fetched here.
+# Tests run where no package archive can be reached: the kernels of their guests, a program of
+# another architecture, and the Debian that one of them boots, are fetched here.
 if [ "$(id -u)" -eq 0 ]; then
     (cd "$sources" && "$environment/bin/python" -m tests.harness.kit &&
+        "$environment/bin/python" -m tests.harness.foreign &&
         "$environment/bin/python" -m tests.harness.whole_system)
 fi

@@ -7,16 +7,17 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "agent"
 BUILDS = Path(__file__).parents[2] / ".build"
+PROGRAMS = ("heft-agent", "heft-agent-arm64", "heft-tsc", "heft-weigh")
 
 
 @functools.cache
 def built() -> Path:
-    """Give the directory with the programs `heft-agent`, `heft-tsc` and `heft-weigh`."""
+    """Give the directory with the programs `heft-agent`, also for arm64, and the rest."""
     files = sorted(path for path in SOURCES.iterdir() if path.is_file())
     state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     directory = BUILDS / f"agent-{state}"
-    if not (directory / "heft-weigh").exists():
-        command = ["make", "-s", "-C", SOURCES, f"OUT={directory}"]
+    if not all((directory / name).exists() for name in PROGRAMS):
+        command = ["make", "-s", "-C", SOURCES, f"OUT={directory}", "foreign", "all"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return directory

@@ -4,6 +4,7 @@ import functools
 import io
 import subprocess
 import tarfile
+from pathlib import Path
 
 BUSYBOX = "busybox"
 BINARY = "/bin/busybox"
@@ -17,15 +18,15 @@ DIRECTORIES = ("bin", "dev", "etc", "home/user", "proc", "root", "sys", "tmp", "
 
 
 @functools.cache
-def busybox_tar(mark: str = "") -> bytes:
-    """Give a root file system as a tar; another `mark`, another image."""
+def busybox_tar(mark: str = "", program: str | Path = BINARY) -> bytes:
+    """Give a root file system as a tar; another `mark` or `program`, another image."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as tar:
         for path in DIRECTORIES:
             entry = tarfile.TarInfo(path)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if path == "tmp" else 0o755
             tar.addfile(entry)
-        tar.add(BINARY, "bin/busybox")
+        tar.add(program, "bin/busybox")
         for path, text in {**FILES, "etc/mark": mark}.items():
             entry = tarfile.TarInfo(path)
             entry.size = len(text)

@@ -1,10 +1,11 @@
-"""The guest kit of the tests: fetched once, before they leave the host's network."""
+"""The guest kits of the tests: fetched once, before they leave the host's network."""
 
 import asyncio
 import os
 import shutil
 import sys
 
+from heft.guest import architectures
 from heft.guest.kits import DEFAULT, Kits
 from tests.harness import agent
 
@@ -20,10 +21,15 @@ def link(source: str, target: str) -> None:
 
 
 def main() -> None:
-    """Make it, if it is not there."""
+    """Make those that are not there."""
     kits = Kits(KITS, agent.built() / "heft-agent")
     kits.start()
-    asyncio.run(kits.ensure(DEFAULT, lambda line: sys.stderr.write(f"{line}\n")))
+    asyncio.run(_make(kits))
+
+
+async def _make(kits: Kits) -> None:
+    for name in (DEFAULT, architectures.ALL["arm64"].kit):
+        await kits.ensure(name, lambda line: sys.stderr.write(f"{line}\n"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a heavy machine is given: hardware, limits, command lines, a jail. Nothing is run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_a_machine_has_the_devices_of_its_template_at_the_same_addresses():
         assert devices(command) == devices(template)
         for option in ("-machine", "-cpu", "-m", "-smp", "-accel"):
             assert options(command, option) == options(template, option)
+
+
+def test_a_foreign_machine_has_other_hardware_and_the_same_devices():
+    foreign = replace(SHAPE, architecture="arm64")
+    parts = ("/kernel", "/initramfs", "/run/memory", CARD, 2_000_000)
+    command, native = qemu.template(foreign, *parts), qemu.template(SHAPE, *parts)
+    assert command[0] == "qemu-system-aarch64"
+    assert devices(command) == devices(native)
+    (parameters,) = options(command, "-append")
+    assert "console=ttyAMA0" in parameters
+    assert "tsc" not in parameters
+    assert str(foreign) != str(SHAPE)
 
 
 def test_shares_stand_behind_the_devices_of_the_template():

@@ -62,6 +62,17 @@ async def read(tmp_path: Path, content: bytes) -> kernels.Kernel:
     return await kernels.read(path)
 
 
+@pytest.mark.parametrize("packer", [bytes, gzip.compress], ids=["plain", "gzip"])
+async def test_an_image_of_arm64(tmp_path, packer):
+    image = bytes(0x38) + b"ARM\x64" + b"Linux version 6.1.0-56-arm64 (debian-kernel"
+    (tmp_path / "image").write_bytes(packer(image))
+    found = await kernels.read(tmp_path / "image", "arm64")
+    assert (found.content, found.release) == (image, "6.1.0-56-arm64")
+    (tmp_path / "image").write_bytes(packer(image.replace(b"ARM", b"---")))
+    with pytest.raises(InvalidArgument, match="no header of an arm64 kernel"):
+        await kernels.read(tmp_path / "image", "arm64")
+
+
 @pytest.mark.parametrize("packer", PACKERS.values(), ids=PACKERS)
 async def test_however_it_is_packed(tmp_path, packer):
     found = await read(tmp_path, bz_image(packer(kernel())))

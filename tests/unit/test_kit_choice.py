@@ -10,9 +10,11 @@ from heft.model.config import Config, HostConfig
 
 def test_the_annotation_counts_more_than_the_label():
     config = Config(labels={NAME: "debian-cloud"})
-    assert kit_choice.of(Config(), HostConfig()) == "debian"
-    assert kit_choice.of(config, HostConfig()) == "debian-cloud"
-    assert kit_choice.of(config, HostConfig(annotations={NAME: "own"})) == "own"
+    assert kit_choice.of(Config(), HostConfig(), "linux/amd64") == "debian"
+    assert kit_choice.of(Config(), HostConfig(), "linux/arm64/v8") == "debian-arm64"
+    assert kit_choice.of(Config(), HostConfig(), "linux/386") == "debian"
+    assert kit_choice.of(config, HostConfig(), "linux/amd64") == "debian-cloud"
+    assert kit_choice.of(config, HostConfig(annotations={NAME: "own"}), "linux/arm64") == "own"
 
 
 def test_what_it_cannot_be_is_refused():

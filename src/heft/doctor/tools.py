@@ -219,6 +219,6 @@ CHECKS = (
         probe=others_qemu,
         helps=weights(FOREIGN),
         lack="no heavy machines of another architecture",
-        remedy="apt-get install qemu-system-arm (or qemu-system-misc, qemu-system-ppc)",
+        remedy="make foreign, or apt-get install qemu-system-arm",
     ),
 )

@@ -88,7 +88,7 @@ class GuestKits:
         if machine.is_up and isinstance(weight, Accelerated):
             with contextlib.suppress(NotFound):  # it has just ended
                 found = await weight.accelerator(machine.id)
-        kit = kit_choice.of(machine.config, machine.host_config)
+        kit = kit_choice.of(machine.config, machine.host_config, machine.platform)
         return Guest(kit, found.name, found.why)
 
     async def _collect(self) -> None:
@@ -103,7 +103,7 @@ class GuestKits:
         return tuple(
             machine.id
             for machine in self._parts.records
-            if kit_choice.of(machine.config, machine.host_config) == name
+            if kit_choice.of(machine.config, machine.host_config, machine.platform) == name
             and self._parts.weight(machine).own_kernel
             and (machine.state in used or kit_choice.chosen(machine.config, machine.host_config))
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heft.errors import InvalidArgument
+from heft.errors import InvalidArgument, NotSupported
+from heft.guest import architectures
 from heft.guest.kits import DEFAULT
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ def chosen(config: Config, host: HostConfig) -> str:
     return host.annotations.get(NAME) or config.labels.get(NAME, "")
 
 
-def of(config: Config, host: HostConfig) -> str:
-    """Give the kit that a machine with a kernel of its own starts with."""
-    return chosen(config, host) or DEFAULT
+def of(config: Config, host: HostConfig, platform: str) -> str:
+    """Give the kit that a machine with a kernel of its own starts with.
+
+    It is the usual one where guests cannot be of the platform: that is refused by the weight.
+    """
+    if asked := chosen(config, host):
+        return asked
+    try:
+        return architectures.of_platform(platform).kit
+    except NotSupported:
+        return DEFAULT

@@ -103,7 +103,7 @@ def build(machine: Machine, place: Place) -> Launch:
         ids=machine.ids,
         init_system=init_systems.boots(machine),
         cold_boot=boots.is_cold(machine.config, host),
-        kit=kit_choice.of(machine.config, host),
+        kit=kit_choice.of(machine.config, host, machine.platform),
     )
 
 

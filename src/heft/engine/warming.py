@@ -62,7 +62,7 @@ class Ahead:
         config, host = merge(Config(labels=coming.labels), image.config), coming.host
         own_kernel, knows = weight.own_kernel, self._parts.kits.knows
         kit_choice.check(config, host, own_kernel=own_kernel, knows=knows)
-        kit = kit_choice.of(config, host)
+        kit = kit_choice.of(config, host, image.platform)
         await weight.warm(
             kit,
             launch.resources(host),

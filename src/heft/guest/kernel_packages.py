@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FETCH_SECONDS = 900.0
-ARCHITECTURE = "amd64"
 _ETC = Path("/etc/apt")
 _HOOK = re.compile(r"^[\w:-]*::(?:Pre|Post)-Invoke\b")
 """The host's own hooks are for the host's own lists (apt.conf(5))."""
@@ -38,7 +37,7 @@ _UNPACK = " | ".join(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What is needed of a kernel's package: its bzImage and the directory of its modules."""
+    """What is needed of a kernel's package: its kernel file and the directory of its modules."""
 
     package: str
     version: str
@@ -46,13 +45,15 @@ class Fetched:
     modules: Path
 
 
-async def fetch(place: Path, package: str, report: Callable[[str], object]) -> Fetched:
-    """Fetch a kernel to a directory that is made, with all that comes on the way.
+async def fetch(
+    place: Path, package: str, architecture: str, report: Callable[[str], object]
+) -> Fetched:
+    """Fetch an architecture's kernel to a directory that is made, with all that comes by the way.
 
     `package` may be one that only names the newest (`linux-image-amd64`). Raises `NotFound` where
     the archives have none, `ToolFailed`, `HostError`.
     """
-    apt = await _Apt.prepared(place)
+    apt = await _Apt.prepared(place, architecture)
     report("Reading package lists")
     await apt.run("apt-get", "-q", "update")
     name, version = await _resolve(apt, package)
@@ -72,7 +73,7 @@ class _Apt:
     environment: dict[str, str]
 
     @classmethod
-    async def prepared(cls, place: Path) -> _Apt:
+    async def prepared(cls, place: Path, architecture: str) -> _Apt:
         """Make the directories and the configuration. Raises `NotFound`, `HostError`."""
         host = await run("apt-config", "dump")
         sources = await asyncio.to_thread(_sources)
@@ -81,7 +82,7 @@ class _Apt:
                 "no package source of this host is of Debian's archive",
                 hint="heft kit pull --kernel takes a kernel of your own",
             )
-        configuration = _configuration(host.stdout.decode(errors="replace"), place)
+        configuration = _configuration(host.stdout.decode(errors="replace"), place, architecture)
         with translated(f"prepare {place}"):
             place.mkdir(mode=0o755)
             for name in ("lists/partial", "cache/archives/partial", "download", "tree", "none"):
@@ -113,7 +114,7 @@ def _sources() -> str:
         )
 
 
-def _configuration(host: str, place: Path) -> str:
+def _configuration(host: str, place: Path, architecture: str) -> str:
     """Give the host's settings without its hooks, and what is other here.
 
     The file of `APT_CONFIG` is read before the host's own (apt.conf(5)), which are not read then.
@@ -130,7 +131,7 @@ def _configuration(host: str, place: Path) -> str:
         "Dir::State::Lists": place / "lists",
         "Dir::State::Status": place / "status",
         "Dir::Cache": place / "cache",
-        "APT::Architecture": ARCHITECTURE,
+        "APT::Architecture": architecture,
         "APT::Get::AllowUnauthenticated": "false",
         "Acquire::AllowInsecureRepositories": "false",
         "Acquire::Languages": "none",
@@ -145,7 +146,7 @@ def _configuration(host: str, place: Path) -> str:
             *kept,
             *(f"#clear {name};" for name in cleared),
             *(f'{name} "{value}";' for name, value in settings.items()),
-            f'APT::Architectures:: "{ARCHITECTURE}";\n',
+            f'APT::Architectures:: "{architecture}";\n',
         )
     )
 

@@ -3,6 +3,7 @@
 What distributions pack is a bzImage, which holds the ELF file compressed (the kernel's
 Documentation/arch/x86/boot.rst; scripts/Makefile.lib says how each format is made). Under software
 translation a kernel takes three seconds to unpack itself, and more memory: so it is unpacked here.
+Those of arm64 are no ELF files, but an image with a header (Documentation/arch/arm64/booting.rst).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument, NotSupported
 from heft.failures import translated
+from heft.guest.architectures import NATIVE
 from heft.host import elf
 from heft.host.processes import run
 from heft.images.compression import Compression, detect
@@ -29,11 +31,12 @@ if TYPE_CHECKING:
 
 MOST = 512 << 20
 """Bytes that a kernel may have, packed or not."""
-ARCHITECTURE = "amd64"
 _LZMA_MEMORY = 1 << 28
 _ELF = b"\x7fELF"
 _LZ4 = b"\x02\x21\x4c\x18"
 _LZMA = b"\x5d\x00\x00"
+_ARM64, _ARM64_AT = b"ARM\x64", 0x38
+"""The magic number of its header, and where it is."""
 _TRAILER = 4
 """Bytes: behind a payload stands its size when unpacked; gzip has that by itself."""
 _PVH_ENTRY = (b"Xen", 18)
@@ -45,20 +48,22 @@ _HINT = "CONFIG_PVH=y makes the entry; a bzImage or a vmlinux is taken"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel: the ELF file, and what `uname -r` says in it."""
+    """A kernel: the file, and what `uname -r` says in it."""
 
     content: bytes
     release: str
 
 
-async def read(path: Path) -> Kernel:
-    """Read a kernel from a bzImage or an ELF file.
+async def read(path: Path, architecture: str = NATIVE) -> Kernel:
+    """Read a kernel from a bzImage or an ELF file; for arm64, from an Image, packed or not.
 
     Raises `InvalidArgument` for what is none, or has no entry for PVH guests; `NotSupported` for
     one that is packed in a way that cannot be undone here; `HostError`.
     """
     image = await asyncio.to_thread(_content, path)
     try:
+        if architecture == "arm64":
+            return await asyncio.to_thread(_arm64, image)
         content = await _unpacked(image)
         return await asyncio.to_thread(_checked, content)
     except ValueError as error:
@@ -152,15 +157,28 @@ async def _by_lz4(payload: bytes) -> bytes:
     return done.stdout
 
 
+def _arm64(image: bytes) -> Kernel:
+    """Check an Image. Raises `ValueError`, `NotSupported`."""
+    if detect(image) is not Compression.NONE:
+        image = _decompressed(image)
+    if image[_ARM64_AT : _ARM64_AT + len(_ARM64)] != _ARM64:
+        raise ValueError("it has no header of an arm64 kernel")
+    return Kernel(image, _release(image))
+
+
 def _checked(content: bytes) -> Kernel:
     found = elf.read(content)
     if found is None:
         raise ValueError("what is packed in it is no ELF file")
-    if found.architecture != ARCHITECTURE:
-        raise ValueError(f"it is for {found.architecture}, not {ARCHITECTURE}")
+    if found.architecture != NATIVE:
+        raise ValueError(f"it is for {found.architecture}, not {NATIVE}")
     if not any((name, kind) == _PVH_ENTRY for name, kind in elf.notes(content)):
         raise ValueError("it has no entry for PVH guests (an ELF note of Xen's)")
+    return Kernel(content, _release(content))
+
+
+def _release(content: bytes) -> str:
     banner = _BANNER.search(content)
     if banner is None:
         raise ValueError("it does not say which version of Linux it is")
-    return Kernel(content, banner[1].decode())
+    return banner[1].decode()

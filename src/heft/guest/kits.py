@@ -25,7 +25,7 @@ import msgspec
 from heft.errors import Conflict, HostError, InvalidArgument, NotFound, NotSupported
 from heft.failures import translated
 from heft.faults import reach
-from heft.guest import kernel_packages, kernels, kit_files, module_tree
+from heft.guest import architectures, kernel_packages, kernels, kit_files, module_tree
 from heft.guest.kit_files import KitRecord, Origin
 from heft.host import seals
 
@@ -33,10 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from heft.guest.architectures import Architecture
+
 log = logging.getLogger(__name__)
 
 DEFAULT = "debian"
-PACKAGES = {"debian": "linux-image-amd64", "debian-cloud": "linux-image-cloud-amd64"}
+PACKAGES = {
+    "debian": "linux-image-amd64",
+    "debian-cloud": "linux-image-cloud-amd64",
+    "debian-arm64": "linux-image-arm64",
+}
 """The kits that are made of packages, by name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _BEFORE = ".before-"
@@ -61,8 +67,13 @@ class Kit:
     record: KitRecord
 
     @property
+    def architecture(self) -> Architecture:
+        """What its guests are."""
+        return architectures.of_kit(self.name)
+
+    @property
     def kernel(self) -> Path:
-        """The kernel as an ELF file (PVH, Documentation/x86/boot: nothing has to be unpacked)."""
+        """The kernel as QEMU starts it: nothing has to be unpacked (`heft.guest.kernels`)."""
         return self.directory / kit_files.KERNEL
 
     @property
@@ -143,7 +154,7 @@ class Kits:
                 await self._make_of_package(name, report, damaged=kit)
             elif lacks is _Lacks.INITRAMFS:
                 await self._wait_released(name)
-                agent = await asyncio.to_thread(self._read_agent)
+                agent = await asyncio.to_thread(self._read_agent, name)
                 await asyncio.to_thread(kit_files.renew, kit.directory, kit.record, agent)
             else:
                 return self._hold(kit, holder)
@@ -232,8 +243,9 @@ class Kits:
             raise NotFound(f"no such kit: {name}", hint=f"there are: {', '.join(PACKAGES)}")
 
         async def origin(work: Path) -> Origin:
-            fetched = await kernel_packages.fetch(work, package, report)
-            kernel = await kernels.read(fetched.kernel)
+            architecture = architectures.of_kit(name).name
+            fetched = await kernel_packages.fetch(work, package, architecture, report)
+            kernel = await kernels.read(fetched.kernel, architecture)
             return Origin(kernel, fetched.modules, fetched.package, fetched.version)
 
         await self._make(name, origin, report)
@@ -249,7 +261,7 @@ class Kits:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
             with translated(f"make {place}"):
                 place.mkdir(mode=0o711)
-            agent = await asyncio.to_thread(self._read_agent)
+            agent = await asyncio.to_thread(self._read_agent, name)
             found = await origin(place / "work")
             report("Making the initial file system")
             await kit_files.make(place / "kit", found, agent)
@@ -284,7 +296,7 @@ class Kits:
         kit = self._find(name)
         if kit is None or _is_damaged(kit):
             return kit, _Lacks.ALL
-        if _has_lost_initramfs(kit) or self._agent_digest() != kit.record.agent:
+        if _has_lost_initramfs(kit) or self._agent_digest(name) != kit.record.agent:
             return kit, _Lacks.INITRAMFS
         return kit, _Lacks.NOTHING
 
@@ -299,16 +311,21 @@ class Kits:
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def _read_agent(self) -> bytes:
+    def _read_agent(self, name: str) -> bytes:
+        """Give the agent of a kit; those of foreign ones lie beside the host's own."""
+        architecture = architectures.of_kit(name)
+        is_native = architecture.name == architectures.NATIVE
+        path = self.agent if is_native else self.agent.with_name(architecture.agent)
         try:
-            return self.agent.read_bytes()
+            return path.read_bytes()
         except FileNotFoundError as error:
+            how = "make up" if is_native else "make foreign"
             raise NotSupported(
-                f"there is no guest agent at {self.agent}", hint="install Heft anew: make up"
+                f"there is no guest agent at {path}", hint=f"install Heft anew: {how}"
             ) from error
 
-    def _agent_digest(self) -> str:
-        return hashlib.sha256(self._read_agent()).hexdigest()
+    def _agent_digest(self, name: str) -> str:
+        return hashlib.sha256(self._read_agent(name)).hexdigest()
 
 
 def _is_damaged(kit: Kit) -> bool:

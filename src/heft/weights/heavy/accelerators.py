@@ -20,6 +20,7 @@ import msgspec
 
 from heft.errors import HostError
 from heft.failures import translated
+from heft.guest.architectures import NATIVE
 from heft.weights.heavy.qemu import Shape
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 KVM, TCG = "kvm", "tcg"
+FOREIGN = "the machine is of another architecture than this host"
 DEVICE = Path("/dev/kvm")
 PROOF_SECONDS = 15.0
 """How long a guest on KVM may take to be ready; translated ones take some 3 s."""
@@ -70,6 +72,8 @@ class Accelerators:
         self, kit: Kit, templates: Templates, report: Callable[[str], object] = _log.info
     ) -> Choice:
         """Say what guests of a kit run on; a guest is booted to find out, once."""
+        if kit.architecture.name != NATIVE:
+            return Choice(TCG, FOREIGN)
         if reason := unusable(DEVICE):
             return Choice(TCG, reason)
         async with self._choosing:

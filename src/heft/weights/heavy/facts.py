@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heft.errors import NotSupported
 from heft.host.processes import run
 from heft.weights.heavy import qemu
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from heft.guest.architectures import Architecture
 
 CLOCK = "heft-tsc"
 """Tells the frequency of the time stamp counter in kHz; beside the agent (agent/tsc.c)."""
@@ -23,6 +26,18 @@ class HostFacts:
     """Of QEMU, as it says itself: `QEMU emulator version 7.2.22 (…)`."""
     tsc_khz: int
     """0: unknown; guests find out themselves, which fails where the host is busy."""
+
+
+def require(architecture: Architecture) -> Path:
+    """Give the QEMU that is an architecture's hardware. Raises `NotSupported` without one."""
+    found = shutil.which(architecture.qemu)
+    if found is None:
+        raise NotSupported(
+            f"{architecture.qemu} is not installed: there is no hardware for linux/"
+            f"{architecture.name}",
+            hint="make foreign (Debian: qemu-system-arm)",
+        )
+    return Path(found)
 
 
 async def look(programs: Path) -> HostFacts:

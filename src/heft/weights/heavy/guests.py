@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotSupported
-from heft.guest import kits, setup, shares
+from heft.guest import architectures, kits, setup, shares
 from heft.guest.setup import Disk, Surroundings
 from heft.host import cgroups
 from heft.host.cgroups import Group, Layout
@@ -76,12 +76,14 @@ class Guests:
             return f"{found.version}, KVM is tried by the first machine"
         return f"{found.version}, {chosen.accelerator} ({chosen.why})"
 
-    async def why(self, accelerator: str) -> str:
-        """Say why guests run on that, as far as it is known now."""
+    async def why(self, shape: Shape) -> str:
+        """Say why guests run on what they do, as far as it is known now."""
+        if shape.architecture != architectures.NATIVE:
+            return accelerators.FOREIGN
         if self._accelerators is None:
             return ""
         known = await asyncio.to_thread(self._accelerators.known)
-        return known.why if known is not None and known.accelerator == accelerator else ""
+        return known.why if known is not None and known.accelerator == shape.accelerator else ""
 
     async def facts(self) -> HostFacts:
         """Give what QEMU and processor are; look if need be."""
@@ -118,7 +120,13 @@ class Guests:
                 f"the kernel of kit {kit.name} has no 9p, so no volumes and binds",
                 hint=f"--kit {kits.DEFAULT}",
             )
-        shape = shaping.shape(launch.resources, accelerator)
+        wanted = architectures.of_platform(launch.platform)
+        if kit.architecture != wanted:
+            raise NotSupported(
+                f"kit {kit.name} is for linux/{kit.architecture.name}, not {launch.platform}",
+                hint=f"--kit {wanted.kit}",
+            )
+        shape = shaping.shape(launch.resources, accelerator, kit.architecture.name)
         template: Template | None = None
         if not launch.cold_boot:
             template, why = await self._template(kit, shape, _log.info)
@@ -136,7 +144,8 @@ class Guests:
             found, accelerator, _ = await self._ground(kit, holder, report)
             if not template:
                 return ""
-            return (await self._template(found, shaping.shape(resources, accelerator), report))[1]
+            shape = shaping.shape(resources, accelerator, found.architecture.name)
+            return (await self._template(found, shape, report))[1]
         finally:
             await self._kits.release(holder)
 
@@ -145,6 +154,7 @@ class Guests:
     ) -> tuple[Kit, str, int]:
         """Give a kit that is held, what its guests run on, and the speed of the host's clock."""
         found = await self.facts()
+        facts.require(architectures.of_kit(name))
         kit = await self._kits.ensure(name or kits.DEFAULT, report, holder)
         assert self._templates is not None
         assert self._accelerators is not None

@@ -13,6 +13,7 @@ import msgspec
 from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import jail, setup
+from heft.guest.architectures import NATIVE
 from heft.guest.jail import Jail
 from heft.host import memory_files, processes, taps
 from heft.host.processes import ProcessId
@@ -47,6 +48,7 @@ class Record(msgspec.Struct, frozen=True):
     """Bytes that its hardware has."""
     cpus: int
     accelerator: str = ""
+    architecture: str = NATIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class RunDirectory:
     def write(self, monitor: ProcessId, shape: Shape) -> None:
         """Keep who watches what; it appears whole (a file of this boot needs no fsync)."""
         temporary = self.path / "state.json.new"
-        record = Record(_boot(), monitor, shape.memory, shape.cpus, shape.accelerator)
+        hardware = (shape.memory, shape.cpus, shape.accelerator, shape.architecture)
+        record = Record(_boot(), monitor, *hardware)
         temporary.write_bytes(msgspec.json.encode(record))
         temporary.replace(self.path / "state.json")
 

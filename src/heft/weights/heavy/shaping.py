@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, InvalidArgument
+from heft.guest.architectures import NATIVE
 from heft.host.grouping import Limits
 from heft.weights.heavy.qemu import Shape
 
@@ -27,7 +28,7 @@ _NANO = 1_000_000_000
 _PERIOD = 100_000
 
 
-def shape(resources: Resources, accelerator: str) -> Shape:
+def shape(resources: Resources, accelerator: str, architecture: str = NATIVE) -> Shape:
     """Give the hardware of a machine. Raises `InvalidArgument` for too little memory."""
     memory = resources.memory or DEFAULT_MEMORY
     if memory < LEAST_MEMORY:
@@ -36,7 +37,7 @@ def shape(resources: Resources, accelerator: str) -> Shape:
             hint=f"--memory {LEAST_MEMORY >> 20}m",
         )
     rounded = -(-memory // _MIB) * _MIB
-    return Shape(memory=rounded, cpus=_cpus(resources), accelerator=accelerator)
+    return Shape(rounded, _cpus(resources), accelerator, architecture)
 
 
 def _cpus(resources: Resources) -> int:

@@ -26,7 +26,7 @@ import msgspec
 from heft.errors import HostError
 from heft.failures import translated
 from heft.faults import reach
-from heft.guest import jail
+from heft.guest import architectures, jail
 from heft.guest.jail import Jail
 from heft.host import memory_files, processes, seals, taps
 from heft.host.seals import Seal
@@ -109,12 +109,13 @@ class Templates:
 
     def key(self, kit: Kit, shape: Shape) -> str:
         """Name a template after all that it depends on."""
-        return _digest(kit.fingerprint, str(shape), self._surroundings)
+        return _digest(kit.fingerprint, str(shape), self._surroundings(shape.architecture))
 
-    @property
-    def _surroundings(self) -> str:
+    def _surroundings(self, architecture: str) -> str:
         clock = str(self._tsc_khz // 1000)
-        return _digest(qemu.kernel_parameters(0), self._version, clock, _DEVICES)
+        parameters = qemu.kernel_parameters(0, architecture)
+        parts = (parameters, self._version, clock, _DEVICES, _foreign_qemu(architecture))
+        return _digest(*parts)
 
     async def ensure(
         self,
@@ -157,16 +158,12 @@ class Templates:
                     await asyncio.to_thread(_throw, directory)
 
     def _unused(self, kits: frozenset[str]) -> list[Path]:
-        found = []
+        found, surroundings = [], {self._surroundings(name) for name in architectures.ALL}
         for directory in self._root.iterdir():
             if directory.name.startswith(".") or not directory.is_dir():
                 continue
             record = _record(directory)
-            if (
-                record is None
-                or record.kit not in kits
-                or record.surroundings != self._surroundings
-            ):
+            if record is None or record.kit not in kits or record.surroundings not in surroundings:
                 found.append(directory)
         return found
 
@@ -189,7 +186,7 @@ class Templates:
             await self._boot(kit, shape, new, seconds)
             reach("template.saved")
             with translated(f"keep {directory}"):
-                belongs = kit.fingerprint, self._surroundings
+                belongs = kit.fingerprint, self._surroundings(shape.architecture)
                 await asyncio.to_thread(_finish, new, directory, belongs)
         finally:
             await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
@@ -256,6 +253,16 @@ def _begin(new: Path, shape: Shape) -> None:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _foreign_qemu(architecture: str) -> str:
+    """Tell a foreign architecture's QEMU from others, of any version."""
+    found = architectures.ALL[architecture]
+    place = None if architecture == architectures.NATIVE else shutil.which(found.qemu)
+    if place is None:
+        return ""
+    seen = os.stat(place)
+    return f"{seen.st_size} {seen.st_mtime_ns}"
 
 
 def _throw(directory: Path) -> None:

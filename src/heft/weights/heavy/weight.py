@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound
 from heft.faults import reach
-from heft.guest import disks, listing, shares
+from heft.guest import architectures, disks, listing, shares
 from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
 from heft.guest.refusals import refuse
@@ -128,13 +128,14 @@ class HeavyWeight(Reach):
 
     async def accelerator(self, machine_id: str) -> Accelerator:
         """Say what a machine that runs has its code executed by."""
-        used = self._watched(machine_id).shape.accelerator
-        return Accelerator(used, await self._guests.why(used))
+        shape = self._watched(machine_id).shape
+        return Accelerator(shape.accelerator, await self._guests.why(shape))
 
     def accept(self, launch: Launch) -> None:
         """Raise for what it refuses of a machine."""
         refuse(launch)
         shaping.shape(launch.resources, "tcg")
+        architectures.of_platform(launch.platform)
 
     def upper(self, root: Root) -> Upper:
         """Say where it keeps what the machine writes."""
@@ -249,7 +250,7 @@ class HeavyWeight(Reach):
         if record is None:
             return None
         run = self._run_of(launch, record.monitor)
-        shape = Shape(record.memory, record.cpus, record.accelerator)
+        shape = Shape(record.memory, record.cpus, record.accelerator, record.architecture)
         pidfd = record.monitor.open()
         watched = _Watched(run, -1 if pidfd is None else pidfd, group, shape)
         self._runs[launch.id] = watched

@@ -1,0 +1,55 @@
+"""Architectures that a guest can have, and what of Heft's is other for each. Pure.
+
+They are named in the words of OCI. Guests of another than the host's are foreign: their code is
+translated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heft.errors import NotSupported
+
+NATIVE = "amd64"
+"""What a guest is where nothing else is said: the one whose kernels and clocks Heft can tune."""
+_SAME_KERNEL = {"": NATIVE, "386": NATIVE}
+"""What runs on the kernel of another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One architecture. What Debian calls it is the same word, for all that are here."""
+
+    name: str
+    kit: str
+    """The guest kit of machines that ask for none."""
+    agent: str
+    """The file name of its guest agent."""
+    qemu: str
+    """The program that is its hardware."""
+
+
+ALL = {
+    each.name: each
+    for each in (
+        Architecture("amd64", "debian", "heft-agent", "qemu-system-x86_64"),
+        Architecture("arm64", "debian-arm64", "heft-agent-arm64", "qemu-system-aarch64"),
+    )
+}
+
+
+def of_platform(platform: str) -> Architecture:
+    """Give what a guest for `os/architecture[/variant]` has. Raises `NotSupported`."""
+    named = (*platform.split("/"), "")[1]
+    found = ALL.get(_SAME_KERNEL.get(named, named))
+    if found is None:
+        raise NotSupported(
+            f"no machine with a kernel of its own can be of {platform}",
+            hint=f"there are: {', '.join(f'linux/{name}' for name in ALL)}",
+        )
+    return found
+
+
+def of_kit(name: str) -> Architecture:
+    """Give what a kit of this name is for."""
+    return next((each for each in ALL.values() if each.kit == name), ALL[NATIVE])

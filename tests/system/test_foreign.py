@@ -1,0 +1,74 @@
+"""Machines of another architecture: arm64 at heavy, whose code QEMU translates."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import foreign
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.serving import emptied, serving
+
+IMAGE, PLATFORM = "foreign", "linux/arm64"
+
+
+@pytest.fixture(scope="module")
+def foreign_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Give a daemon that has an image of arm64 too."""
+    with serving(tmp_path_factory.mktemp("foreign")) as daemon:
+        path = f"/images/create?fromSrc=-&repo={IMAGE}&platform={PLATFORM}"
+        answer = daemon.request("POST", path, busybox_tar(program=foreign.PROGRAM))
+        assert answer.status == 200, answer.body
+        yield daemon
+
+
+@pytest.fixture
+def daemon(foreign_daemon: Daemon) -> Iterator[Daemon]:
+    with emptied(foreign_daemon):
+        yield foreign_daemon
+
+
+@pytest.fixture(params=["docker", "heft"])
+def client(request: pytest.FixtureRequest, daemon: Daemon) -> Client:
+    return Client(request.param, daemon)
+
+
+def test_a_machine_of_arm64_is_one_like_others(client, daemon):
+    volume, run = ("-v", "kept:/kept"), ("run", "-d", "--name", "far", "--platform", PLATFORM)
+    client(*run, *volume, "--runtime", "heavy", IMAGE, "sh", "-c", "echo $$; uname -m; sleep 600")
+    seen = client("exec", "far", "sh", "-c", "uname -m; echo one >/kept/file; echo two >/own")
+    assert seen.stdout == "aarch64\n"
+    mark = ("run", "--rm", *volume, BUSYBOX, "sh", "-c", "cat /kept/file; ping -c1 -W5 far >&2")
+    assert client(*mark).stdout == "one\n"
+    assert client("logs", "far").stdout == "1\naarch64\n"
+    found = daemon.request("GET", "/containers/far/json").json["Heft"]
+    assert (found["Kit"], found["Accelerator"]) == ("debian-arm64", "tcg")
+    assert "architecture" in found["AcceleratorReason"]
+
+    daemon.kill()
+    daemon.start()
+    assert client("exec", "far", "uname", "-m").stdout == "aarch64\n"
+    client("stop", "-t", "1", "far")
+    client("start", "far")
+    assert client("exec", "far", "cat", "/own", "/kept/file").stdout == "two\none\n"
+
+
+def test_its_image_says_what_it_is_for(client, daemon):
+    shown = client("inspect", "-f", "{{.Os}}/{{.Architecture}}", "--type", "image", IMAGE)
+    assert shown.stdout.strip() == PLATFORM
+    made = client("create", "--runtime", "heavy", IMAGE, "true")
+    assert f"platform ({PLATFORM}) does not match the detected host platform" in made.stderr
+    body = {"Image": IMAGE, "Cmd": ["true"]}
+    other = daemon.request("POST", "/containers/create?platform=linux/s390x", body)
+    assert other.status == 404
+    assert f"wanted linux/s390x, actual: {PLATFORM}" in other.message
+
+
+def test_a_kit_is_of_one_architecture(client):
+    words = ("--runtime", "heavy", "--annotation", "heft.kit=debian", "--platform", PLATFORM)
+    if client.name == "docker":  # 20.10 has no annotations
+        words = (*words[:2], "--label", "heft.kit=debian", *words[4:])
+    done = client("run", "--rm", *words, IMAGE, "true", check=False)
+    assert done.returncode == 125
+    assert "kit debian is for linux/amd64, not linux/arm64" in done.stderr
