@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from heft.host import emulators
 from tests.harness import foreign
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
@@ -59,6 +60,8 @@ def test_its_image_says_what_it_is_for(client, daemon):
     assert shown.stdout.strip() == PLATFORM
     made = client("create", "--runtime", "heavy", IMAGE, "true")
     assert f"platform ({PLATFORM}) does not match the detected host platform" in made.stderr
+    light = client("create", "--platform", PLATFORM, IMAGE, "true")
+    assert ("no programs of linux/arm64" in light.stderr) != emulators.executes("arm64")
     body = {"Image": IMAGE, "Cmd": ["true"]}
     other = daemon.request("POST", "/containers/create?platform=linux/s390x", body)
     assert other.status == 404

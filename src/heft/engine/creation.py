@@ -29,6 +29,8 @@ from heft.engine.run import network_of
 from heft.errors import InvalidArgument, NotFound
 from heft.failures import translated
 from heft.faults import reach
+from heft.guest import architectures
+from heft.host import emulators
 from heft.model.machine import Machine, MountKind, MountPoint, State
 from heft.model.request import Created
 from heft.undo import Undo
@@ -92,7 +94,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     image = parts.images.resolve(request.config.image)
     machine_id = names.new_id(parts.records.ids)
     weight = weight_named(parts, request.host_config.runtime)
-    warnings = _check_platform(image, request)
+    warnings = _check_platform(image, request, own_kernel=parts.weights[weight].own_kernel)
     host = _defaults(request.host_config, weight)
     config = merge(request.config, image.config)
     config = msgspec.structs.replace(config, hostname=_hostname(parts, config, host, machine_id))
@@ -146,7 +148,7 @@ def of_kernel(parts: Parts, config: Config, host: HostConfig, weight: str) -> Co
     return config
 
 
-def _check_platform(image: Image, request: CreateRequest) -> tuple[str, ...]:
+def _check_platform(image: Image, request: CreateRequest, *, own_kernel: bool) -> tuple[str, ...]:
     machine = host_platform.machine()
     here = f"linux/{OCI_ARCHITECTURES.get(machine, machine)}"
     asked = request.platform
@@ -155,12 +157,21 @@ def _check_platform(image: Image, request: CreateRequest) -> tuple[str, ...]:
             f"image with reference {request.config.image} was found but does not match the"
             f" specified platform: wanted {asked}, actual: {image.platform}"
         )
-    if asked or f"{image.platform}/".startswith(f"{here}/"):
+    if f"{image.platform}/".startswith(f"{here}/"):
         return ()
-    return (
-        f"The requested image's platform ({image.platform}) does not match the detected host"
-        f" platform ({here}) and no specific platform was requested",
-    )
+    warnings = []
+    if not asked:
+        warnings.append(
+            f"The requested image's platform ({image.platform}) does not match the detected host"
+            f" platform ({here}) and no specific platform was requested"
+        )
+    is_known = image.architecture in architectures.ALL
+    if is_known and not own_kernel and not emulators.executes(image.architecture):
+        warnings.append(
+            f"This host's kernel executes no programs of {image.platform} (no emulator of them is"
+            " registered with binfmt_misc, flag F); --weight heavy starts a machine that does"
+        )
+    return tuple(warnings)
 
 
 def _defaults(host: HostConfig, weight: str) -> HostConfig:

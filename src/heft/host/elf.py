@@ -31,6 +31,13 @@ class Program:
     static: bool
 
 
+def architecture(header: bytes) -> str:
+    """Say what the first 20 bytes of a program are for; empty: it is not known."""
+    if header[:4] != b"\x7fELF" or len(header) < 20:
+        return ""
+    return _MACHINES.get(int.from_bytes(header[18:20], "little" if header[5] == 1 else "big"), "")
+
+
 def read(content: bytes) -> Program | None:
     """Look at an executable; None if it is none, or for a machine that Heft does not know."""
     if content[:4] != b"\x7fELF" or len(content) < 64:
