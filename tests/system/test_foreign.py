@@ -1,5 +1,6 @@
 """Machines of another architecture: arm64 at heavy, whose code QEMU translates."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from tests.harness import foreign
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.pace import patience
 from tests.harness.serving import emptied, serving
 
 IMAGE, PLATFORM = "foreign", "linux/arm64"
@@ -75,3 +77,11 @@ def test_a_kit_is_of_one_architecture(client):
     done = client("run", "--rm", *words, IMAGE, "true", check=False)
     assert done.returncode == 125
     assert "kit debian is for linux/amd64, not linux/arm64" in done.stderr
+
+
+def test_it_is_weighed(daemon):
+    done = Client("heft", daemon)("weigh", "-q", "--json", IMAGE, timeout=patience(120))
+    columns = {each["weight"]: each for each in json.loads(done.stdout)["columns"]}
+    assert columns["heavy"]["platform"] == PLATFORM
+    assert columns["heavy"]["why"] == ""
+    assert columns["heavy"]["values"]["cpu"] < columns["native"]["values"]["cpu"] / 2

@@ -66,7 +66,9 @@ def _measure(
 
     if not client.address.path:
         raise Failure("only a daemon on this host can be compared with it: use its Unix socket")
-    client.get(path("images", image, "json"))
+    made_for = client.get(path("images", image, "json"))["Architecture"]
+    own = client.get("/version")["Arch"]
+    usual = "" if made_for == own else f"linux/{made_for}"
     machines.sweep(client)
     native = Column(NATIVE)
     columns = [native]
@@ -75,7 +77,7 @@ def _measure(
         program.natively(here, native, to)
         scale = machines.Scale(client, image, command, to)
         for weight, found in client.get("/heft/v1/weights")["weights"].items():
-            for platform in platforms or [""]:
+            for platform in platforms or [usual]:
                 column = Column(weight, platform, found.get("detail", ""))
                 columns.append(column)
                 if found["ok"]:
