@@ -29,7 +29,7 @@ void cgroup_open(void)
 {
     if (mount("cgroup2", HIERARCHY, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         return;
-    enable((char[]) { "cpu memory pids" });
+    enable((char[]) { "cpu pids" });
     if (mkdir(GROUP_PATH, 0755) == 0 || errno == EEXIST)
         group = open(GROUP_PATH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
@@ -73,14 +73,16 @@ uint64_t cgroup_number(const char *file, const char *key)
     return 0;
 }
 
-uint64_t cgroup_oom_kills(void)
+static int missing(struct failure *failure)
 {
-    return cgroup_number("memory.events", "oom_kill ");
+    return fail(failure, UNSUPPORTED, "the guest's kernel has no cgroups");
 }
 
 static int limit(const char *file, uint64_t most, struct failure *failure)
 {
     char text[32] = "max";
+    if (group < 0)
+        return most == 0 ? 0 : missing(failure);
     if (most != 0)
         snprintf(text, sizeof text, "%" PRIu64, most);
     return write_file(file, text) ? 0 : fail_errno(failure, "%s", file + sizeof GROUP_PATH);
@@ -88,22 +90,26 @@ static int limit(const char *file, uint64_t most, struct failure *failure)
 
 int cgroup_limit_pids(uint64_t most, struct failure *failure)
 {
-    if (group < 0)
-        return most == 0 ? 0 : fail(failure, UNSUPPORTED, "the guest's kernel has no cgroups");
     return limit(GROUP_PATH "/pids.max", most, failure);
 }
 
 int cgroup_limit_memory(uint64_t most, struct failure *failure)
 {
-    if (group < 0)
-        return most == 0 ? 0 : fail(failure, UNSUPPORTED, "the guest's kernel has no cgroups");
-    return limit(GROUP_PATH "/memory.max", most, failure);
+    static const char file[] = GROUP_PATH "/memory.max";
+    if (access(file, F_OK) < 0) {
+        if (most == 0)
+            return 0;
+        enable((char[]) { "memory" });
+        /* What was read before is charged when it is read again. */
+        write_file("/proc/sys/vm/drop_caches", "1");
+    }
+    return limit(file, most, failure);
 }
 
 int cgroup_freeze(bool frozen, struct failure *failure)
 {
     if (group < 0)
-        return fail(failure, UNSUPPORTED, "the guest's kernel has no cgroups");
+        return missing(failure);
     if (!write_file(GROUP_PATH "/cgroup.freeze", frozen ? "1" : "0"))
         return fail_errno(failure, "cgroup.freeze");
     return 0;

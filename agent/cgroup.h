@@ -4,8 +4,9 @@
 
 #include "common.h"
 
-/* Mount the hierarchy for the agent, make the group, with those controllers that Heft uses: others
- * would be asked at each request of a disk. Without cgroups in the kernel, all goes on. */
+/* Mount the hierarchy for the agent, make the group, with those controllers that every machine uses:
+ * others would be asked at each request of a disk, or for each page of a file. Without cgroups in the
+ * kernel, all goes on. */
 void cgroup_open(void);
 /* Let the group have all others too, for who manages it. */
 void cgroup_open_all(void);
@@ -13,10 +14,9 @@ void cgroup_open_all(void);
 int cgroup_descriptor(void);
 /* Another for that: the group that a process is in; the caller closes it. */
 int cgroup_of(pid_t pid);
-/* How often memory has run out for one of its processes. */
-uint64_t cgroup_oom_kills(void);
 /* 0: no limit. */
 int cgroup_limit_pids(uint64_t most, struct failure *failure);
+/* Memory is accounted for from the first limit on: what processes have by then is not counted. */
 int cgroup_limit_memory(uint64_t most, struct failure *failure);
 int cgroup_freeze(bool frozen, struct failure *failure);
 /* A number of the group's files, of the line that begins with `key` (or of the whole file). */

@@ -37,7 +37,11 @@ static bool wait_for_event(uint64_t until)
     struct pollfd waiting = { .fd = events, .events = POLLIN };
     uint64_t time = now(CLOCK_MONOTONIC), left = until > time ? (until - time) / 1000000 + 1 : 0;
     int patience = left > INT_MAX ? -1 : (int)left;
-    if (events < 0 || left == 0 || poll(&waiting, 1, patience) <= 0)
+    if (left == 0)
+        return false;
+    if (events < 0) /* nobody tells: look again soon */
+        return poll(NULL, 0, 10) == 0;
+    if (poll(&waiting, 1, patience) <= 0)
         return false;
     while (recv(events, event, sizeof event, 0) >= 0 || errno == ENOBUFS)
         ;

@@ -19,6 +19,7 @@
 #include "launch.h"
 #include "loop.h"
 #include "machine.h"
+#include "stats.h"
 #include "stream.h"
 
 enum { FAILED_START = 255 };
@@ -144,7 +145,7 @@ bool process_ended(pid_t pid, int status)
     if (process->workload && machine.init_system && WIFSIGNALED(status)
         && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGHUP))
         process->code = 0;
-    process->oom = cgroup_oom_kills() > process->oom_before;
+    process->oom = memory_kills() > process->oom_before;
     process->finished = now(CLOCK_REALTIME);
     if (process->streams[0] != NULL)
         stream_close(process->streams[0]);
@@ -394,7 +395,7 @@ static struct process *start(struct bytes record, struct failure *failure)
     struct process *process = allocate(sizeof *process);
     *process = (struct process){ .next = all, .id = record_text(record, ID), .pid = pid,
                                  .phase = holds ? PHASE_HELD : PHASE_RUNNING,
-                                 .workload = workload, .oom_before = cgroup_oom_kills(),
+                                 .workload = workload, .oom_before = memory_kills(),
                                  .go = hold[1] };
     all = process;
     count++;

@@ -18,6 +18,12 @@ static uint64_t after(const char *text, const char *word)
     return found != NULL ? strtoull(found + strlen(word), NULL, 10) : 0;
 }
 
+uint64_t memory_kills(void)
+{
+    char text[8192];
+    return read_file("/proc/vmstat", text, sizeof text) < 0 ? 0 : after(text, "\noom_kill ");
+}
+
 static void put_memory(struct writer *writer)
 {
     char text[8192];
@@ -25,8 +31,10 @@ static void put_memory(struct writer *writer)
         return;
     put_number(writer, MEMORY_TOTAL, after(text, "MemTotal:") * KIB);
     put_number(writer, MEMORY_AVAILABLE, after(text, "MemAvailable:") * KIB);
-    put_number(writer, MEMORY_CACHE, cgroup_number("memory.stat", "file "));
-    put_number(writer, MEMORY_ANON, cgroup_number("memory.stat", "anon "));
+    /* Not "Cached:", which has the files of the initramfs in it. */
+    put_number(writer, MEMORY_CACHE, (after(text, "Active(file):") + after(text, "Inactive(file):")
+                                      + after(text, "Shmem:")) * KIB);
+    put_number(writer, MEMORY_ANON, after(text, "AnonPages:") * KIB);
 }
 
 /* All cards but the loopback (proc(5), /proc/net/dev). */

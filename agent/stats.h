@@ -5,5 +5,7 @@
 #include "record.h"
 
 void put_stats(struct writer *writer);
+/* How often memory has run out for a process of the guest. */
+uint64_t memory_kills(void);
 
 #endif
