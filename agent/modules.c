@@ -9,10 +9,31 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "common.h"
 #include "machine.h"
 
 #define FETCH "/modprobe"
+
+/* Say whether software translates this code: QEMU's TCG has a name (target/i386/cpu.c). */
+static bool is_translated(void)
+{
+    unsigned int got[4] = { 0 };
+#if defined(__x86_64__)
+    __cpuid(0x40000000, got[0], got[1], got[2], got[3]);
+#endif
+    return memcmp(&got[1], "TCGTCGTCGTCG", 12) == 0;
+}
+
+/* A processor's instructions for checksums are slower than the kernel's tables, where each of them is
+ * a loop over bits. */
+static bool is_of_use(const char *name)
+{
+    return strcmp(name, "crc32c_intel.ko") != 0 || !is_translated();
+}
 
 static void load(const char *name, const char *parameters)
 {
@@ -33,7 +54,7 @@ void modules_load(const char *stage)
     for (char *line; size > 0 && (line = strsep(&rest, "\n")) != NULL;) {
         char *word = strsep(&line, " ");
         char *name = line != NULL ? strsep(&line, " ") : NULL;
-        if (name != NULL && strcmp(word, stage) == 0)
+        if (name != NULL && strcmp(word, stage) == 0 && is_of_use(name))
             load(name, line != NULL ? line : "");
     }
 }

@@ -20,7 +20,8 @@ EARLY = (
 """What a guest needs besides the way to its devices; what these need comes with them."""
 OPTIONAL = ("crc32c_intel", "9pnet", "9pnet_virtio", "9p", "loop")
 """What it is better with, where its kernel has them: faster checksums of ext4 (these are preferred
-as soon as they are there, so they come first), volumes, and file systems in files."""
+as soon as they are there, so they come first; the agent leaves them where code is translated),
+volumes, and file systems in files."""
 TRANSPORT = ("virtio_pci", "virtio_mmio")
 _CONSOLE = (5, 1)
 """Major and minor number of /dev/console (the kernel's admin-guide/devices.txt)."""
