@@ -44,7 +44,7 @@ def built() -> Path:
     return program
 
 
-_OTHERS = {"main.c", "tsc.c"}
+_OTHERS = {"main.c", "tsc.c", "weigh.c"}
 
 
 class Failed(Exception):
