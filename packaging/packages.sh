@@ -55,6 +55,7 @@ for package in $missing; do
     # What Debian enables for the next boot was not asked for: only the programs are used.
     case $package in
     docker.io) services="docker.service docker.socket containerd.service" ;;
+    docker-registry) services="docker-registry.service" ;;
     rsyslog) services="rsyslog.service syslog.socket" ;;
     *) services= ;;
     esac

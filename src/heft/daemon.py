@@ -25,12 +25,13 @@ from heft.engine.user_ranges import Remap
 from heft.errors import HeftError, InvalidArgument
 from heft.failures import refused
 from heft.host.lock import DirectoryLock
-from heft.layout import DEFAULT_DATA, DEFAULT_RUN, Layout
+from heft.layout import DEFAULT_CONFIGURATION, DEFAULT_DATA, DEFAULT_RUN, Layout
 from heft.networks.settings import NetworkSettings
 
 log = logging.getLogger("heft")
 
 _REMAP = "give machines users of their own, with ids from /etc/subuid and /etc/subgid"
+_CONFIGURATION = "where registries.conf and certs.d are (%(default)s)"
 _SPARE = "keep a guest ready for the next heavy machine for so long; 0: none (%(default)g)"
 FIRST_PASSED_DESCRIPTOR = 3
 """Where systemd puts the sockets it opened (sd_listen_fds(3))."""
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"heftd {__version__}")
     add("--data", type=Path, default=DEFAULT_DATA, help="what outlives a boot (%(default)s)")
     add("--run", type=Path, default=DEFAULT_RUN, help="what this boot knows (%(default)s)")
+    add("--config", type=Path, default=DEFAULT_CONFIGURATION, help=_CONFIGURATION)
     add("--socket", type=Path, help="the API's Unix socket (RUN/heft.sock)")
     add("--group", default="heft", help="the group that may use the socket (%(default)s)")
     add("-H", "--host", help="serve on TCP too: tcp://ADDRESS:PORT, with mutual TLS only")
@@ -75,6 +77,7 @@ def engine_settings(arguments: argparse.Namespace) -> Settings:
         default_weight=arguments.default_weight,
         runtime=arguments.runtime,
         spare_seconds=arguments.spare_seconds,
+        configuration=arguments.config,
         **({"agent": arguments.agent} if arguments.agent else {}),
         remap=Remap.read(arguments.userns_remap),
         network=NetworkSettings(

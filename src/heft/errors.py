@@ -5,6 +5,7 @@ HeftError
 ├── NotFound             no such machine, image, network, volume, exec
 ├── Conflict             the name is taken, the state forbids it, it is in use
 │   └── AlreadyInState   nothing to do: it is so already
+├── Unauthorized         who asks is not known, or not trusted with it
 ├── Forbidden            understood, and refused for good
 ├── NotSupported         Heft does not do this, or not on this host
 ├── Unavailable          Heft is starting or stopping
@@ -51,6 +52,10 @@ class Conflict(HeftError):
 
 class AlreadyInState(Conflict):
     """What was asked for is already so; nothing was done."""
+
+
+class Unauthorized(HeftError):
+    """Who asks is not known, or not trusted with this."""
 
 
 class Forbidden(HeftError):

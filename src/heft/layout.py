@@ -7,6 +7,8 @@ from pathlib import Path
 
 DEFAULT_DATA = Path("/var/lib/heft")
 DEFAULT_RUN = Path("/run/heft")
+DEFAULT_CONFIGURATION = Path("/etc/heft")
+"""`registries.conf` and `certs.d`."""
 
 
 @dataclass(frozen=True, slots=True)

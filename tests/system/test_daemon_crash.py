@@ -151,7 +151,18 @@ def test_base(tmp_path: Path, point: str) -> None:
 def test_every_point_is_on_the_way_of_something() -> None:
     tested = {"create", "start", "stop", "exit", "remove", "import", "update", "base"}
     # Those of fsck: test_fsck.py; of commit: test_files.py; of spare: test_heavy_spares.py;
-    # of kit: test_guest_kits.py; of weight: test_change_of_weight.py;
+    # of kit: test_guest_kits.py; of pull: test_registries.py; of weight: test_change_of_weight.py;
     # those of heavy, guest and template: test_heavy_crash.py.
-    others = {"light", "fsck", "commit", "spare", "kit", "weight", "heavy", "guest", "template"}
+    others = {
+        "light",
+        "fsck",
+        "commit",
+        "pull",
+        "spare",
+        "kit",
+        "weight",
+        "heavy",
+        "guest",
+        "template",
+    }
     assert {point.partition(".")[0] for point in POINTS} <= tested | others

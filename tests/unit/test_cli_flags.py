@@ -115,7 +115,6 @@ def test_help_is_wanted(argument: str) -> None:
         (["--zz"], 125, "unknown flag: --zz\n"),
         (["help", "nope"], 1, "unknown help topic: nope\n"),
         (["run", "--pull", "x", "i"], 125, 'must be one of "always", "missing" or "never"'),
-        (["run", "--pull", "always", "i"], 125, "heft: cannot pull i: this Heft has no registry"),
         (["run", "-d", "-a", "stdout", "i"], 125, "cannot specify both --attach and --detach"),
         (["-H", "ftp://x", "ps"], 1, "heft: unable to parse host: ftp://x"),
         (["-H", "tcp://x:1", "ps"], 1, "without --tlscacert: heftd speaks on TCP only with mutual"),

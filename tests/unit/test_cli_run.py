@@ -194,8 +194,12 @@ def test_an_image_that_is_not_there(daemon: Daemon) -> None:
     daemon.create = (404, {"message": "No such image: nope:latest"})
     done = daemon.heft("run", "nope")
     assert done.returncode == 125
-    assert done.stderr.startswith("heft: No such image: nope:latest (make it with `heft bootstrap`")
-    assert daemon.asked == ["/containers/create"]
+    assert done.stderr.startswith("Unable to find image 'nope:latest' locally\nheft: No such image")
+    assert daemon.asked == [
+        "/containers/create",
+        "/images/create?fromImage=nope&tag=latest",
+        "/containers/create",
+    ]
 
 
 def test_warnings_and_the_file_with_the_id(daemon: Daemon, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from heft.errors import (
     OutcomeUnknown,
     StartFailed,
     ToolFailed,
+    Unauthorized,
     Unavailable,
 )
 
@@ -27,6 +28,7 @@ STATUS: dict[type[HeftError], int] = {
     NotFound: 404,
     Conflict: 409,
     AlreadyInState: 304,
+    Unauthorized: 401,
     Forbidden: 403,
     NotSupported: 501,
     Unavailable: 503,

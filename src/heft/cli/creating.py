@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 NEEDS_NOTHING = ("", "light")
 """Weights whose machines share nothing that would have to be made first; empty: what is unknown."""
-NO_IMAGE = (
-    "make it with `heft bootstrap`, `heft import` or `heft load`; `heft images` lists what is there"
-)
 
 
 class IdFile:
@@ -61,15 +58,39 @@ def create(
         from heft.cli.warming import warm
 
         warm(client, request)
+    if request.pull == "always":
+        _pull(client, request)
     asked = client.begin("POST", "/containers/create", request.parameters, body=request.body)
     meanwhile()
     try:
         made = asked.value()
     except Refusal as refusal:
-        if refusal.status == 404 and "o such image" in refusal.message:
-            raise Failure(f"{refusal.message} ({NO_IMAGE})", REFUSED) from None
-        raise
+        missing = refusal.status == 404 and "o such image" in refusal.message
+        if not missing or request.pull != "missing":
+            raise
+        _say_missing(request)
+        _pull(client, request)
+        made = client.call("POST", "/containers/create", request.parameters, body=request.body)
     for warning in made.get("Warnings") or ():
         sys.stderr.write(f"WARNING: {warning}\n")
     file.write(made["Id"])
     return str(made["Id"])
+
+
+def _say_missing(request: Request) -> None:
+    from heft.cli.pulling import split
+
+    name, tag = split(request.body["Image"])
+    shown = f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+    sys.stderr.write(f"Unable to find image '{shown}' locally\n")
+
+
+def _pull(client: Client, request: Request) -> None:
+    from heft.cli.progress import on_stderr
+    from heft.cli.pulling import pull, split
+
+    name, tag = split(request.body["Image"])
+    progress = on_stderr(quiet=request.quiet)
+    for line in pull(client, name, tag, request.parameters["platform"], progress):
+        if not request.quiet:
+            sys.stderr.write(f"{line}\n")

@@ -72,11 +72,18 @@ SWAPPINESS_OF_THE_HOST = -1
 
 
 class Request:
-    """What makes a machine: the `body`, and the `parameters` of the query."""
+    """What makes a machine: the `body`, and the `parameters` of the query.
 
-    def __init__(self, body: dict[str, Any], parameters: dict[str, Any]) -> None:
+    `pull` is when its image is to be pulled, `quiet` whether nothing is to be said of that.
+    """
+
+    def __init__(
+        self, body: dict[str, Any], parameters: dict[str, Any], *, pull: str, quiet: bool
+    ) -> None:
         self.body = body
         self.parameters = parameters
+        self.pull = pull
+        self.quiet = quiet
 
     def streams(self) -> dict[str, bool]:
         """Give which of the machine's streams are to be attached."""
@@ -99,13 +106,7 @@ class Request:
 def build(flags: Given, arguments: list[str]) -> Request:
     """Give the request for an image and a command. Raises `Failure` in Docker's words."""
     image, *command = arguments
-    if flags.text("pull") == "always":
-        raise Failure(
-            f"cannot pull {image}: this Heft has no registry client (make an image with"
-            " `heft bootstrap`, `heft import` or `heft load`)",
-            REFUSED,
-        )
-    if flags.text("pull") not in ("missing", "never"):
+    if flags.text("pull") not in ("always", "missing", "never"):
         raise Failure(
             f'invalid pull option: \'{flags.text("pull")}\': must be one of "always", "missing"'
             ' or "never"',
@@ -119,6 +120,8 @@ def build(flags: Given, arguments: list[str]) -> Request:
     return Request(
         {**config, "HostConfig": host},
         {"name": flags.text("name"), "platform": flags.text("platform")},
+        pull=flags.text("pull"),
+        quiet=flags.on("quiet"),
     )
 
 

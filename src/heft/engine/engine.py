@@ -85,7 +85,13 @@ class Engine:
         parts = Parts(
             settings=settings,
             records=records,
-            images=Images(layout.images, database, events.publisher("image"), trash),
+            images=Images(
+                layout.images,
+                database,
+                events.publisher("image"),
+                trash,
+                settings.configuration,
+            ),
             networks=Networks(
                 layout.networks, database, events.publisher("network"), settings.network
             ),
@@ -126,6 +132,7 @@ class Engine:
         await self.machines.close()
         await self.execs.close()
         await self.networks.close()
+        await self.images.remote.close()
         await self._parts.trash.close()
         self._database.close()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heft.engine.user_ranges import Remap
-from heft.layout import Layout
+from heft.layout import DEFAULT_CONFIGURATION, Layout
 from heft.networks.settings import NetworkSettings
 
 
@@ -26,4 +26,6 @@ class Settings:
     """The program that guests of other kernels start with (agent/)."""
     remap: Remap = field(default_factory=Remap)
     """Whose ids the users of machines are on the host."""
+    configuration: Path = DEFAULT_CONFIGURATION
+    """Where it says how registries are reached (`heft.images.registry`)."""
     network: NetworkSettings = field(default_factory=NetworkSettings)

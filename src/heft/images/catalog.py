@@ -12,8 +12,10 @@ from heft.images.history import history
 from heft.images.importing import Progress
 from heft.images.layers import chain_ids
 from heft.images.reference import Reference, id_prefix, is_digest
+from heft.images.remote import Remote
 from heft.images.removal import ImageUser, Removed
 from heft.images.store import Store
+from heft.layout import DEFAULT_CONFIGURATION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -37,12 +39,15 @@ class Images:
         database: Database,
         publish: Callable[[str, str, dict[str, str]], None],
         trash: Trash,
+        registries: Path = DEFAULT_CONFIGURATION,
     ) -> None:
         self._store = Store(root, database, publish, trash)
+        self.remote = Remote(self._store, registries)
 
     async def start(self) -> None:
         """Drop what an earlier daemon left half made."""
         self._store.start()
+        self.remote.start()
 
     # Looking
 

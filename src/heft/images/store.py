@@ -53,7 +53,7 @@ class Store:
         self.bases = Bases(root / "bases", self.layers, database, trash)
         self._database = database
         self._publish = publish
-        self._trash = trash
+        self.trash = trash
         self._images_table = Table(database, "images", Image)
         self._names_table = Table(database, "image_names", _Name)
         self._remains_table = Table(database, "image_remains", Image)
@@ -69,7 +69,7 @@ class Store:
         self.place.mkdir(mode=0o711, parents=True, exist_ok=True)
         spread(self.place)
         for entry in self.place.iterdir():
-            self._trash.throw(entry)
+            self.trash.throw(entry)
         self.blobs.start()
         self.layers.start()
         self.bases.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heft.api import filters as f
 from heft.api import times
-from heft.api.docker import image_views
+from heft.api.docker import image_views, registries
 from heft.api.docker.progress import Reporter
 from heft.errors import InvalidArgument, NotSupported
 
@@ -78,12 +78,9 @@ async def history(call: Call) -> web.StreamResponse:
 
 
 async def create(call: Call) -> web.StreamResponse:
-    """Make an image of a tar; pulling one is not there yet."""
-    if name := call.text("fromImage"):
-        raise NotSupported(
-            f"cannot pull {name}: this Heft has no registry client",
-            hint="make an image with `heft bootstrap`, `heft import` or `heft load`",
-        )
+    """Make an image of a tar, or pull one."""
+    if call.text("fromImage"):
+        return await registries.pull(call)
     if (source := call.text("fromSrc")) != "-":
         if not source:
             raise InvalidArgument("one of fromSrc and fromImage is needed")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from heft.api.call import Call
     from heft.api.routes import Handler, Routes
 
-NO_REGISTRY = "this Heft has no registry client"
 NO_BUILD = "this Heft does not build images yet"
 NO_NETWORKS = "networks of users' own are not there yet: use bridge, host, none or container:NAME"
 NO_PLUGINS = "Heft has no plugins"
@@ -30,12 +29,6 @@ NOT_SUPPORTED = {
     """,
     "Heft keeps no attestations of images": """
         GET /images/{name}/attestations
-    """,
-    NO_REGISTRY: """
-        GET /images/search
-        POST /images/{name}/push
-        GET /distribution/{name}/json
-        POST /auth
     """,
     NO_BUILD: """
         POST /build

@@ -1,0 +1,269 @@
+"""`pull`: an image comes in from a registry, or from a mirror of it.
+
+All layers that are missing are fetched at once; each is unpacked as soon as those below it are,
+while it and others still arrive. A layer that two pulls need is fetched and unpacked once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from heft.errors import Forbidden, HeftError, InvalidArgument, NotFound, Unauthorized
+from heft.faults import reach
+from heft.images import configs
+from heft.images.importing import layer_of
+from heft.images.layers import chain_ids
+from heft.images.registry import manifests
+from heft.images.registry.client import Registry
+from heft.images.registry.downloads import Downloads
+from heft.images.registry.sharing import Shared
+
+if TYPE_CHECKING:
+    from heft.images.archive import Descriptor, Manifest
+    from heft.images.configs import ImageConfig
+    from heft.images.importing import Progress
+    from heft.images.piping import Source
+    from heft.images.reference import Reference
+    from heft.images.registry.credentials import Credentials
+    from heft.images.registry.downloads import Download
+    from heft.images.registry.manifests import Document
+    from heft.images.registry.web import Web
+    from heft.images.store import Hold, Store
+    from heft.model.image import Image, Layer
+
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What came of a pull. `digest` is that of the manifest, or of the index that names it."""
+
+    image: Image
+    name: Reference
+    digest: str
+    newer: bool
+
+
+class Pulling:
+    """All pulls of one daemon into one store."""
+
+    def __init__(self, store: Store, web: Web) -> None:
+        self._store = store
+        self._web = web
+        self.downloads = Downloads(store.place.parent / "partial", store.trash)
+        self._unpacking: Shared[Layer] = Shared()
+
+    async def pull(
+        self, name: Reference, platform: str, credentials: Credentials, progress: Progress
+    ) -> Pulled:
+        """Pull one image; it gets the name.
+
+        Raises `NotFound`, `Forbidden`, `InvalidArgument`, `NotSupported`, `HostError`.
+        """
+        configs.platform_parts(platform)
+        self.downloads.sweep()
+        registry, document = await self.find(name, credentials)
+        progress(name.tag or name.digest, f"Pulling from {name.path}", 0, 0)
+        found = await self._for_platform(registry, document, platform)
+        manifest = await asyncio.to_thread(manifests.manifest, found)
+        content = await registry.small_blob(manifest.config.digest, manifest.config.size)
+        config = await asyncio.to_thread(configs.decode, content)
+        _check(manifest, config, platform)
+        known = self._store.names.get(str(name))
+        with self._store.hold() as hold:
+            layers = await self._layers(registry, manifest, config.diff_ids, hold, progress)
+            hold.blob(await self._store.blobs.add(content))
+            reach("pull.config")
+            records = map(self._store.layers.get, chain_ids(config.diff_ids))
+            size = sum(record.size for record in records if record)
+            names = dict.fromkeys((name, replace(name, tag="", digest=document.digest)))
+            image = config.image(manifest.config.digest, layers, size)
+            image = self._store.record(image, names)
+            reach("pull.recorded")
+        self._store.publish("pull", image, name.familiar())
+        return Pulled(image, name, document.digest, known != image.id)
+
+    async def find(self, name: Reference, credentials: Credentials) -> tuple[Registry, Document]:
+        """Fetch the manifest from the first place that has it; the last one's error counts."""
+        endpoints = self._web.configuration().endpoints(name)
+        for endpoint in endpoints:
+            registry = Registry(self._web, endpoint, credentials)
+            try:
+                return registry, await registry.manifest(name.digest or name.tag)
+            except HeftError as error:
+                if endpoint is endpoints[-1]:
+                    raise explained(name, error) from error
+        raise AssertionError("the registry itself is always there")
+
+    async def _for_platform(
+        self, registry: Registry, document: Document, platform: str
+    ) -> Document:
+        if not document.is_index:
+            return document
+        index = await asyncio.to_thread(manifests.index, document)
+        found = await registry.manifest(manifests.choose(index, platform).digest)
+        if found.is_index:
+            raise InvalidArgument("invalid image index: it leads to another one")
+        return found
+
+    # Layers
+
+    async def _layers(
+        self,
+        registry: Registry,
+        manifest: Manifest,
+        diff_ids: tuple[str, ...],
+        hold: Hold,
+        progress: Progress,
+    ) -> list[Layer]:
+        """Make all layers that are missing; they are held."""
+        chains = chain_ids(diff_ids)
+        for chain, descriptor in zip(chains, manifest.layers, strict=True):
+            hold.layer(chain)
+            hold.blob(descriptor.digest)
+        for diff_id in diff_ids:
+            if known := self._store.layer(diff_id):
+                hold.blob(known.digest)
+        async with contextlib.AsyncExitStack() as stack:
+            downloads: dict[str, Download] = {}
+            parts: dict[str, _Part] = {}
+            for number, descriptor in enumerate(manifest.layers):
+                digest = descriptor.digest
+                part = parts[digest] = _Part(digest.removeprefix("sha256:")[:_SHORT], progress)
+                if self._there(chains[number], diff_ids[number]):
+                    progress(part.name, "Already exists", 0, 0)
+                elif digest not in downloads and not self._blob(descriptor, diff_ids[number]):
+                    progress(part.name, "Pulling fs layer", 0, 0)
+                    fetching = self.downloads.fetching(
+                        registry, digest, descriptor.size, part.downloading
+                    )
+                    downloads[digest] = await stack.enter_async_context(fetching)
+            return [
+                await self._layer(
+                    descriptor,
+                    diff_ids[: number + 1],
+                    downloads.get(descriptor.digest),
+                    parts[descriptor.digest],
+                )
+                for number, descriptor in enumerate(manifest.layers)
+            ]
+
+    def _there(self, chain: str, diff_id: str) -> Layer | None:
+        """Give a layer that is there already, on the same layers."""
+        return self._store.layer(diff_id) if self._store.layers.get(chain) else None
+
+    def _blob(self, descriptor: Descriptor, diff_id: str) -> str:
+        """Give the digest of a blob in the store that has this layer; empty if there is none."""
+        if known := self._store.layer(diff_id):
+            return known.digest
+        return descriptor.digest if descriptor.digest in self._store.blobs else ""
+
+    async def _layer(
+        self,
+        descriptor: Descriptor,
+        diff_ids: tuple[str, ...],
+        download: Download | None,
+        part: _Part,
+    ) -> Layer:
+        chain = chain_ids(diff_ids)[-1]
+        if known := self._there(chain, diff_ids[-1]):
+            return known
+
+        async def unpack() -> Layer:
+            return await self._unpack(descriptor, diff_ids, download, part)
+
+        layer = await self._unpacking.do(f"{chain} {descriptor.digest}", unpack)
+        part.progress(part.name, "Pull complete", 0, 0)
+        return layer
+
+    async def _unpack(
+        self,
+        descriptor: Descriptor,
+        diff_ids: tuple[str, ...],
+        download: Download | None,
+        part: _Part,
+    ) -> Layer:
+        """Make a layer on those below it, and its blob a part of the store."""
+        store, below, diff_id = self._store, diff_ids[:-1], diff_ids[-1]
+
+        def told(done: int) -> None:
+            part.extracting = True
+            part.progress(part.name, "Extracting", min(done, descriptor.size), descriptor.size)
+
+        with store.layers.workplace() as place:
+            while True:
+                blob = self._blob(descriptor, diff_id)
+                beginning = download.beginnings if download else 0
+                try:
+                    if blob:
+                        source: Source = store.blobs.path(blob)
+                    else:
+                        assert download is not None
+                        await download.begun()
+                        source = download.path if download.complete else download.blocks()
+                    told(0)
+                    applied = await store.layers.apply(source, below, place, told)
+                    sound = blob or applied.digest == descriptor.digest
+                except InvalidArgument:
+                    if download is None or blob or await download.is_sound(beginning):
+                        raise
+                    continue
+                if sound or download is None or await download.is_sound(beginning):
+                    break
+            if applied.record.diff_id != diff_id:
+                raise InvalidArgument(
+                    f"layer {descriptor.digest} has the diff id {applied.record.diff_id}, where the"
+                    f" image's configuration says {diff_id}"
+                )
+            if download is not None and not blob:
+                store.blobs.adopt(download.path, applied.digest)
+            reach("pull.blob")
+            store.layers.take_over(applied)
+            reach("pull.layer")
+        return layer_of(diff_id, applied.digest, applied.size, applied.compression)
+
+
+@dataclass
+class _Part:
+    """A layer as it is told of: what still arrives is told only until it is unpacked."""
+
+    name: str
+    progress: Progress
+    extracting: bool = False
+
+    def downloading(self, status: str, done: int, total: int) -> None:
+        if not self.extracting:
+            self.progress(self.name, status, done, total)
+
+
+def _check(manifest: Manifest, config: ImageConfig, platform: str) -> None:
+    """Refuse a configuration that is not about the manifest's layers, or not for the platform."""
+    expected, there = len(config.diff_ids), len(manifest.layers)
+    if expected != there:
+        raise InvalidArgument(
+            f"invalid manifest, layers length mismatch: the configuration has {expected},"
+            f" the manifest {there}"
+        )
+    if config.os not in ("", "linux"):
+        raise InvalidArgument(f"image operating system {config.os!r} cannot be used on this host")
+    _, architecture, _ = configs.platform_parts(platform)
+    if platform and config.architecture and config.architecture != architecture:
+        raise NotFound(
+            f"image with reference was found but does not provide the specified platform"
+            f" ({platform}): it is for {config.os}/{config.architecture}"
+        )
+
+
+def explained(name: Reference, error: HeftError) -> HeftError:
+    """Say what Docker says where it might be a matter of who asks."""
+    if isinstance(error, (Unauthorized, Forbidden)) and "blocked" not in error.message:
+        return NotFound(
+            f"pull access denied for {name.familiar_name}, repository does not exist or may require"
+            f" 'docker login': {error}"
+        )
+    if isinstance(error, NotFound):
+        return NotFound(f"manifest for {name.familiar()} not found: {error}")
+    return error

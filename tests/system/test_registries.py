@@ -1,0 +1,579 @@
+"""Pull and push against a real registry, with a proxy between that makes trouble."""
+
+import asyncio
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import random
+import subprocess
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from heft.errors import (
+    Forbidden,
+    HeftError,
+    HostError,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    Unauthorized,
+    Unavailable,
+)
+from heft.host.processes import run
+from heft.images.archive import INDEX_TYPES, MANIFEST_TYPES
+from heft.images.configs import CONFIG_TYPE, LAYER_TYPE
+from heft.images.registry import attempts
+from heft.images.registry.credentials import NOBODY, Credentials
+from heft.images.remote import Pulled
+from tests.harness import registries
+from tests.harness.daemon import Daemon
+from tests.harness.layers import Bench, directory, entry, pack
+from tests.harness.registries import (
+    PASSWORD,
+    USER,
+    Proxy,
+    Served,
+    Trouble,
+    corrupt,
+    cut,
+    lead_to,
+    refuse,
+    say,
+)
+
+pytestmark = pytest.mark.usefixtures("clean_host")
+
+BIG = random.Random(1).randbytes(3 << 20)
+LAYERS = (
+    [directory("d"), entry("d/big", BIG)],
+    [entry("d/second", b"2"), entry("x", BIG[: 1 << 20])],
+    [entry("d/third", b"3")],
+)
+ANN = Credentials(USER, PASSWORD)
+PORT = 5001
+
+
+def quiet(*_: object) -> None:
+    """Take no interest in progress."""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with registries.registry(tmp_path_factory.mktemp("registry") / "r", PORT) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def proxy(plain: Served) -> Iterator[Proxy]:
+    with registries.proxy(plain.host) as found:
+        yield found
+
+
+class Store(Bench):
+    """A store of the test's own."""
+
+    async def pull(self, name: str, who: Credentials = NOBODY, platform: str = "") -> Pulled:
+        return await self.images.remote.pull(name, platform, who, quiet)
+
+    async def push(self, name: str, who: Credentials = NOBODY) -> str:
+        return (await self.images.remote.push(name, who, quiet)).digest
+
+    @property
+    def partial(self) -> list[str]:
+        return os.listdir(self.place / "images/partial")
+
+    def nothing_kept(self) -> bool:
+        """Say whether there is no image, and nothing of one."""
+        kinds = (self.place / "images" / kind for kind in ("blobs/sha256", "layers", "tmp"))
+        return not self.images.list() and not any(os.listdir(kind) for kind in kinds)
+
+
+async def _store(place: Path) -> Store:
+    place.mkdir()
+    store = Store(place)
+    store.trash.start()
+    await store.images.start()
+    return store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    made = await _store(tmp_path / "one")
+    yield made
+    await made.images.remote.close()
+    await made.trash.close()
+
+
+@pytest.fixture
+async def other(tmp_path: Path) -> AsyncIterator[Store]:
+    made = await _store(tmp_path / "other")
+    yield made
+    await made.images.remote.close()
+    await made.trash.close()
+
+
+@pytest.fixture
+async def pushed(store: Store, proxy: Proxy) -> str:
+    """Give the name of an image of three layers that is in the registry."""
+    name = f"{proxy.host}/team/tool:1"
+    await store.image(*LAYERS, name=name)
+    await store.push(name)
+    proxy.asked.clear()
+    return name
+
+
+def blob_requests(proxy: Proxy) -> int:
+    return len(proxy.lines("^GET .*/blobs/"))
+
+
+# What goes right
+
+
+async def test_what_is_pushed_is_pulled(
+    store: Store, other: Store, proxy: Proxy, pushed: str
+) -> None:
+    pulled = await other.pull(pushed)
+    assert pulled.newer
+    mine = store.images.resolve(pushed)
+    assert pulled.image.id == mine.id
+    assert pulled.image.diff_ids == mine.diff_ids
+    layers = other.images.layer_paths(pulled.image.diff_ids)
+    assert (layers[0] / "d/big").read_bytes() == BIG
+    assert (layers[2] / "d/third").read_bytes() == b"3"
+    assert blob_requests(proxy) == 4
+    again = await other.pull(pushed)
+    assert not again.newer
+    assert again.digest == pulled.digest
+    assert blob_requests(proxy) == 5, "the configuration alone"
+    assert other.partial == []
+    by_digest = f"{pushed.removesuffix(':1')}@{pulled.digest}"
+    assert (await other.pull(by_digest)).image.id == mine.id
+    assert other.images.digests(mine.id) == (by_digest,)
+    # The same blobs go back, so nothing is sent.
+    proxy.asked.clear()
+    assert await other.push(pushed) == pulled.digest
+    assert proxy.lines("^(POST|PATCH)") == []
+
+
+async def test_a_blob_is_mounted_from_another_repository(
+    store: Store, proxy: Proxy, pushed: str
+) -> None:
+    store.images.tag(pushed, name := f"{proxy.host}/team/again:2")
+    await store.push(name)
+    assert len(proxy.lines("^POST .*mount=sha256.*from=team/tool")) == 3
+    assert len(proxy.lines("^PATCH")) == 1, "the configuration"
+
+
+async def test_skopeo_reads_and_writes(
+    store: Store, other: Store, plain: Served, proxy: Proxy, pushed: str, tmp_path: Path
+) -> None:
+    def skopeo(*arguments: str) -> str:
+        command = ["skopeo", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    source = pushed.replace(proxy.host, plain.host)
+    shown = json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{source}"))
+    assert len(shown["Layers"]) == 3
+    skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{source}", f"oci:{tmp_path}/oci:t")
+    mine = store.images.resolve(pushed)
+    for number, options in enumerate(
+        (["--format", "v2s2"], ["--format", "oci", "--dest-compress-format", "zstd"])
+    ):
+        target = f"{plain.host}/skopeo{number}:1"
+        skopeo("copy", "-q", "--dest-tls-verify=false", *options, f"oci:{tmp_path}/oci:t",
+               f"docker://{target}")  # fmt: skip
+        assert (await other.pull(target)).image.diff_ids == mine.diff_ids
+        other.images.remove(target, force=True)
+
+
+# Trouble on the way
+
+
+async def test_a_broken_connection_is_gone_on_with(other: Store, proxy: Proxy, pushed: str) -> None:
+    proxy.troubles.append(Trouble("GET .*/blobs/", cut(1 << 20), times=3))
+    pulled = await other.pull(pushed)
+    (layer, *_) = other.images.layer_paths(pulled.image.diff_ids)
+    assert (layer / "d/big").read_bytes() == BIG
+    assert any("Range" in each.headers for each in proxy.lines("GET .*/blobs/"))
+
+
+async def test_corrupt_bytes_are_fetched_again(other: Store, proxy: Proxy, pushed: str) -> None:
+    layers = "|".join(layer.digest for layer in (await _manifest_layers(proxy, pushed)))
+    proxy.troubles.append(Trouble(f"GET .*/blobs/({layers})", corrupt, times=2))
+    pulled = await other.pull(pushed)
+    (layer, *_) = other.images.layer_paths(pulled.image.diff_ids)
+    assert (layer / "d/big").read_bytes() == BIG
+
+
+@dataclasses.dataclass
+class _Found:
+    digest: str
+
+
+async def _manifest_layers(proxy: Proxy, name: str) -> list[_Found]:
+    repository, tag = name.removeprefix(f"{proxy.host}/").split(":")
+    asked = urllib.request.Request(
+        f"http://{proxy.upstream}/v2/{repository}/manifests/{tag}",
+        headers={"Accept": MANIFEST_TYPES[0]},
+    )
+    with await asyncio.to_thread(urllib.request.urlopen, asked) as answer:
+        return [_Found(each["digest"]) for each in json.load(answer)["layers"]]
+
+
+async def test_bytes_that_stay_corrupt_are_refused(other: Store, proxy: Proxy, pushed: str) -> None:
+    first = (await _manifest_layers(proxy, pushed))[0].digest
+    proxy.troubles.append(Trouble(f"GET .*/blobs/{first}", corrupt, times=99))
+    with pytest.raises(InvalidArgument, match="verification failed"):
+        await other.pull(pushed)
+    assert other.nothing_kept()
+    proxy.troubles.clear()
+    proxy.asked.clear()
+    await other.pull(pushed)
+    assert other.partial == []
+
+
+async def test_what_arrived_of_a_pull_that_failed_is_not_fetched_again(
+    other: Store, proxy: Proxy, pushed: str
+) -> None:
+    first, *_ = await _manifest_layers(proxy, pushed)
+    proxy.troubles.append(Trouble(f"GET .*/blobs/{first.digest}", cut(2_000_000)))
+    proxy.troubles.append(Trouble(f"GET .*/blobs/{first.digest}", cut(0), times=50))
+    with pytest.raises(HostError, match="cannot fetch sha256"):
+        await other.pull(pushed)
+    assert other.nothing_kept()
+    assert other.partial
+    proxy.troubles.clear()
+    proxy.asked.clear()
+    await other.pull(pushed)
+    (again,) = proxy.lines(f"GET .*/blobs/{first.digest}")
+    assert again.headers["Range"] == "bytes=2000000-"
+    assert other.partial == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_busy_registry_is_asked_again(
+    other: Store, proxy: Proxy, pushed: str, status: int
+) -> None:
+    proxy.troubles.append(Trouble("GET .*/manifests/", refuse(status, Retry_After="0"), times=2))
+    proxy.troubles.append(Trouble("GET .*/blobs/", refuse(status), times=2))
+    assert (await other.pull(pushed)).newer
+
+
+async def test_a_registry_that_wants_to_be_left_alone(
+    other: Store, proxy: Proxy, pushed: str
+) -> None:
+    proxy.troubles.append(Trouble("/manifests/", refuse(429, Retry_After="3600"), times=9))
+    with pytest.raises(Unavailable, match="come again in 3600 seconds"):
+        await other.pull(pushed)
+    proxy.troubles[:] = [Trouble("/manifests/", refuse(500), times=99)]
+    with pytest.raises(HostError, match="HTTP status 500"):
+        await other.pull(pushed)
+    assert other.nothing_kept()
+
+
+async def test_redirects_take_no_password_along(
+    other: Store, tmp_path: Path, plain: Served, pushed: str, proxy: Proxy
+) -> None:
+    def refuse_strangers(handler, status, headers, body) -> None:  # type: ignore[no-untyped-def]
+        if handler.headers.get("Authorization"):
+            return handler.give(status, headers, body)
+        return handler.give(401, {"WWW-Authenticate": 'Basic realm="r"'}, b"{}")
+
+    with registries.proxy(plain.host, address="127.0.0.2") as away:
+        proxy.troubles.append(Trouble("GET .*/blobs/", lead_to(away.host), times=99))
+        proxy.troubles.append(Trouble("GET .*/manifests/", refuse_strangers, times=99))
+        with pytest.raises(NotFound, match="pull access denied"):
+            await other.pull(pushed)
+        assert (await other.pull(pushed, ANN)).newer
+        assert blob_requests(away) == 4
+        assert not any("Authorization" in each.headers for each in away.asked)
+        assert any("Authorization" in each.headers for each in proxy.lines("/blobs/"))
+
+
+async def test_an_upload_that_breaks_is_gone_on_with(store: Store, proxy: Proxy) -> None:
+    name = f"{proxy.host}/broken/push:1"
+    await store.image(*LAYERS, name=name)
+    proxy.troubles.append(Trouble("^PATCH", cut(0), times=2))
+    proxy.troubles.append(Trouble("^PATCH", refuse(503)))
+    assert await store.push(name)
+    assert proxy.lines("^GET .*/uploads/")
+
+
+# Who asks
+
+
+async def test_users_and_passwords(store: Store, other: Store, tmp_path: Path) -> None:
+    with registries.registry(tmp_path / "r", PORT + 1, users=True) as served:
+        name = f"{served.host}/private:1"
+        await store.image(*LAYERS, name=name)
+        with pytest.raises(Unauthorized):
+            await store.push(name)
+        await store.push(name, ANN)
+        with pytest.raises(NotFound, match=r"pull access denied for .*/private"):
+            await other.pull(name)
+        with pytest.raises(NotFound, match="pull access denied"):
+            await other.pull(name, Credentials(USER, "wrong"))
+        assert (await other.pull(name, ANN)).newer
+        assert await other.images.remote.sign_in(served.host, ANN) == ""
+        with pytest.raises(Unauthorized, match="incorrect username or password"):
+            await other.images.remote.sign_in(served.host, Credentials(USER, "wrong"))
+
+
+async def test_tokens_that_expire_midway(other: Store, proxy: Proxy, pushed: str) -> None:
+    given: list[str] = []
+
+    def token(handler, *_) -> None:  # type: ignore[no-untyped-def]
+        assert "scope=repository:team/tool:pull" in unquote(handler.path)
+        given.append(f"t{len(given)}")
+        handler.give(200, {}, json.dumps({"token": given[-1], "expires_in": 300}).encode())
+
+    def guarded(handler, status, headers, body) -> None:  # type: ignore[no-untyped-def]
+        # The first token is good for the manifest alone.
+        known = given and handler.headers.get("Authorization") == f"Bearer {given[-1]}"
+        if known and (len(given) > 1 or "/manifests/" in handler.path):
+            return handler.give(status, headers, body)
+        realm = f'Bearer realm="http://{proxy.host}/token",service="s",scope="x"'
+        return handler.give(401, {"WWW-Authenticate": realm}, b"{}")
+
+    proxy.troubles.append(Trouble("GET /token", token, times=999))
+    proxy.troubles.append(Trouble("GET /v2/team", guarded, times=999))
+    assert (await other.pull(pushed)).newer
+    assert len(given) > 1
+
+
+async def test_tls_and_an_authority_of_ones_own(
+    store: Store, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-subj", "/CN=r", "-addext", "subjectAltName=DNS:registry.test"]
+    await run(*command, "-keyout", str(key), "-out", str(certificate))
+    with registries.registry(tmp_path / "r", PORT + 2, tls=(certificate, key)) as served:
+        # Loopback counts as insecure: any certificate will do, and is asked for first.
+        name = f"{served.host}/safe:1"
+        await store.image(*LAYERS, name=name)
+        await store.push(name)
+        assert (await other.pull(name)).newer
+        assert served.host not in other.images.remote.web.plain
+        context = await other.images.remote.web.tls("registry.test", insecure=False)
+        assert not any("'r'" in str(each["subject"]) for each in context.get_ca_certs())
+        place = tmp_path / "other-config/certs.d/registry.test"
+        place.mkdir(parents=True)
+        (place / "ca.crt").write_bytes(certificate.read_bytes())
+        other.images.remote.web._directory = tmp_path / "other-config"
+        context = await other.images.remote.web.tls("registry.test", insecure=False)
+        assert any("'r'" in str(each["subject"]) for each in context.get_ca_certs())
+
+
+# Where it is fetched from
+
+
+async def test_mirrors(other: Store, tmp_path: Path, plain: Served, pushed: str) -> None:
+    with registries.proxy("") as empty:
+        (tmp_path / "registries.conf").write_text(
+            '[[registry]]\nprefix = "example.test/team"\nlocation = "example.test/team"\n'
+            f'[[registry.mirror]]\nlocation = "{empty.host}/none"\n'
+            f'[[registry.mirror]]\nlocation = "{plain.host}/team"\ninsecure = true\n'
+            '[[registry]]\nprefix = "bad.test"\nblocked = true\n'
+        )
+        other.images.remote.web._directory = tmp_path
+        pulled = await other.pull("example.test/team/tool:1")
+        assert other.images.tags(pulled.image.id) == ("example.test/team/tool:1",)
+        assert empty.lines("GET /v2/none/tool/manifests/1")
+        with pytest.raises(Forbidden, match=r"registry bad\.test is blocked"):
+            await other.pull("bad.test/x")
+
+
+# What a registry may say
+
+
+def _config(*diff_ids: str) -> bytes:
+    rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
+    return json.dumps({"os": "linux", "architecture": "amd64", "rootfs": rootfs}).encode()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+LAYER = gzip.compress(pack(entry("f", b"x")))
+DIFF = _digest(gzip.decompress(LAYER))
+
+
+def _manifest(config: bytes, *layers: dict[str, object], **more: object) -> bytes:
+    about = {"mediaType": CONFIG_TYPE, "digest": _digest(config), "size": len(config)}
+    return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST_TYPES[0], "config": about,
+                       "layers": list(layers), **more}).encode()  # fmt: skip
+
+
+def _layer(**other: object) -> dict[str, object]:
+    return {
+        "mediaType": f"{LAYER_TYPE}+gzip",
+        "digest": _digest(LAYER),
+        "size": len(LAYER),
+        **other,
+    }
+
+
+GOOD = _config(DIFF)
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+LOOP = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[0], "manifests": [
+    {"mediaType": INDEX_TYPES[0], "digest": _digest(b""), "size": 1,
+     "platform": {"os": "linux", "architecture": "amd64"}}]}).encode()  # fmt: skip
+BAD = {
+    "sizes": (_manifest(GOOD, _layer(size=len(LAYER) + 1)), "has not the .* bytes"),
+    "negative": (_manifest(GOOD, _layer(size=-1)), "of -1 bytes"),
+    "digests": (_manifest(GOOD, _layer(digest="sha256:../../etc")), "digest 'sha256:../../etc'"),
+    "absent": (_manifest(GOOD, _layer(digest=_digest(b"no"))), "blob sha256:.*"),
+    "foreign": (_manifest(GOOD, _layer(mediaType=FOREIGN)), "is foreign"),
+    "unknown": (_manifest(GOOD, _layer(mediaType="text/html")), "unsupported media type"),
+    "artifact": (_manifest(GOOD).replace(b"image.config", b"wasm.config"), "is an artifact"),
+    "many": (_manifest(GOOD, *[_layer()] * 10_000), "10000 layers"),
+    "others": (_manifest(_config(_digest(b"?")), _layer()), "configuration says sha256"),
+    "fewer": (_manifest(_config(), _layer()), "length mismatch"),
+    "loops": (LOOP, "digest|index"),
+    "long": (b"[" + b" " * (5 << 20), "is larger than"),
+    "deep": (b"[" * 100_000, "invalid manifest"),
+    "old": (b'{"schemaVersion": 1}', "first format"),
+    "garbage": (b"<html>", "invalid manifest"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_manifests(other: Store, case: str) -> None:
+    manifest, said = BAD[case]
+    with registries.proxy("") as proxy:
+        for content in (GOOD, _config(_digest(b"?")), _config(), LAYER):
+            proxy.troubles.append(Trouble(f"/blobs/{_digest(content)}", say(content), times=99))
+        proxy.troubles.append(Trouble("/manifests/", say(manifest, MANIFEST_TYPES[0]), times=99))
+        proxy.troubles.append(Trouble("GET /v2/$", say(b"{}"), times=99))
+        with pytest.raises(HeftError, match=said):
+            await other.pull(f"{proxy.host}/bad:1")
+    assert other.nothing_kept()
+
+
+async def test_platforms_of_an_index(
+    store: Store, other: Store, plain: Served, proxy: Proxy, pushed: str
+) -> None:
+    digest = store.images.digests(store.images.resolve(pushed).id)[0].partition("@")[2]
+    registry = other.images.remote
+    document, _ = await registry.distribution(pushed, NOBODY)
+    size = len(document.content)
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[0], "manifests": [
+        {"mediaType": MANIFEST_TYPES[0], "digest": digest, "size": size,
+         "platform": {"os": "linux", "architecture": each}} for each in ("s390x", "amd64", "arm64")
+    ]}).encode()  # fmt: skip
+    proxy.troubles.append(Trouble("/manifests/all", say(index, INDEX_TYPES[0]), times=99))
+    name = pushed.replace(":1", ":all")
+    pulled = await other.pull(name)
+    assert pulled.digest == _digest(index)
+    with pytest.raises(NotFound, match="no matching manifest for linux/mips"):
+        await other.pull(name, platform="linux/mips")
+    _, platforms = await registry.distribution(name, NOBODY)
+    assert [each["architecture"] for each in platforms] == ["s390x", "amd64", "arm64"]
+
+
+async def test_all_tags(store: Store, other: Store, proxy: Proxy, pushed: str) -> None:
+    store.images.tag(pushed, pushed.replace(":1", ":2"))
+    await store.push(pushed.replace(":1", ":2"))
+    name = pushed.removesuffix(":1")
+    pulled = await other.images.remote.pull_all(name, "", NOBODY, quiet)
+    assert {each.name.tag for each in pulled} >= {"1", "2"}
+    assert other.images.remote.tags(name)
+
+
+async def test_search(other: Store) -> None:
+    answer = {"results": [{"name": "a/b", "description": None, "star_count": 3}]}
+    with registries.proxy("") as proxy:
+        proxy.troubles.append(Trouble("/v1/search.q=b", say(json.dumps(answer).encode()), times=9))
+        proxy.troubles.append(Trouble("GET /v2/$", say(b"{}"), times=9))
+        (found,) = await other.images.remote.search(f"{proxy.host}/b", 5, NOBODY)
+        assert (found.name, found.stars) == ("a/b", 3)
+        with pytest.raises(NotSupported, match="has no search"):
+            await other.images.remote.search(f"{proxy.host}/c", 5, NOBODY)
+
+
+# At once
+
+
+async def test_two_pulls_fetch_a_layer_once_and_nothing_is_collected_meanwhile(
+    store: Store, other: Store, proxy: Proxy, pushed: str
+) -> None:
+    store.images.tag(pushed, second := pushed.replace("tool", "more"))
+    await store.push(second)
+    proxy.asked.clear()
+
+    async def collect() -> None:
+        while True:
+            other.images.prune(keep=lambda _: True, in_use=frozenset())
+            other.images._store.drop_unused(
+                tuple(other.images._store.blobs),
+                tuple(layer.chain for layer in other.images._store.layers),
+            )
+            await asyncio.sleep(0)
+
+    collecting = asyncio.create_task(collect())
+    first, same, third = await asyncio.gather(*(other.pull(n) for n in (pushed, pushed, second)))
+    collecting.cancel()
+    assert first.image.id == same.image.id == third.image.id
+    for layer in await _manifest_layers(proxy, pushed):
+        assert len(proxy.lines(f"GET .*/blobs/{layer.digest}")) == 1
+    assert all(path.exists() for path in other.images.layer_paths(first.image.diff_ids))
+
+
+async def test_one_of_two_pulls_is_given_up(other: Store, proxy: Proxy, pushed: str) -> None:
+    first = asyncio.create_task(other.pull(pushed))
+    second = asyncio.create_task(other.pull(pushed))
+    while not blob_requests(proxy):  # noqa: ASYNC110 - it is a thread's
+        await asyncio.sleep(0.001)
+    first.cancel()
+    assert (await second).image
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    third = asyncio.create_task(other.pull(pushed.replace(":1", ":nope")))
+    third.cancel()
+    await asyncio.gather(third, return_exceptions=True)
+
+
+# The daemon is killed
+
+POINTS = ("pull.part", "pull.fetched", "pull.blob", "pull.layer", "pull.config", "pull.recorded")
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_killed_while_pulling(pushed: str, tmp_path: Path, point: str) -> None:
+    daemon = Daemon(tmp_path / "daemon").start(HEFT_FAULT=point)
+    name, _, tag = pushed.rpartition(":")
+    path = f"/images/create?fromImage={name}&tag={tag}"
+
+    def ask() -> int:
+        try:
+            return daemon.request("POST", path).status
+        except (OSError, HTTPException):
+            return 0
+
+    await asyncio.to_thread(ask)
+    daemon.wait_dead()
+    daemon.start()
+    images = daemon.request("GET", "/images/json").json
+    assert len(images) == (point == "pull.recorded")
+    if not images:
+        store = daemon.data / "images"
+        assert not any(os.listdir(store / kind) for kind in ("blobs/sha256", "layers", "tmp"))
+    assert await asyncio.to_thread(ask) == 200
+    (image,) = daemon.request("GET", "/images/json").json
+    assert pushed in image["RepoTags"]
+    assert os.listdir(daemon.data / "images/partial") == []
+    daemon.clean_up()
