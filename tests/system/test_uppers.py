@@ -22,8 +22,9 @@ from heft.host import loops, mounts
 from heft.images import marks
 from heft.model.upper import Form, Upper
 from heft.uppers.carrying import carry
-from heft.uppers.entries import Damaged, Entry, is_name
+from heft.uppers.entries import Damaged, Entry, Piece, is_name
 from heft.uppers.ext4 import FileSystem
+from heft.uppers.landing import Landing
 from heft.uppers.reading import reading
 from tests.harness import leaks, trees
 
@@ -235,3 +236,15 @@ def test_what_reads_it_can_do_nothing_else(tmp_path: Path, monkeypatch: pytest.M
 def test_names_that_lead_elsewhere() -> None:
     assert not any(map(is_name, (b"", b".", b"..", b"a/b", b"/", b"a\0", b"n" * 256)))
     assert all(map(is_name, (b"...", b".wh.x", b"\n", b"n" * 255)))
+
+
+def test_less_than_nothing_makes_no_room_for_more(tmp_path: Path) -> None:
+    root = Entry(b".", stat.S_IFDIR | 0o700, 0, 0, 0, 0)
+    pieces = (Piece(0, 0, -(1 << 40)), Piece(0, 0, 1 << 40))
+    lie = Entry(b"f", stat.S_IFREG | 0o600, 0, 0, 0, 0, pieces=pieces)
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(Damaged, match="f has less than nothing"):
+        Landing(lambda: -1, 1 << 20).land(
+            str(tmp_path / "tree"), str(tmp_path / "names"), iter((root, lie, None))
+        )
+    assert not list((tmp_path / "tree").iterdir())

@@ -83,6 +83,8 @@ class Landing:
             raise Damaged(f"it has a file that is called {entry.name!r}")
         if stat.S_IFMT(entry.mode) not in _KINDS:
             raise Damaged(f"{shown(entry.name)} is of no kind")
+        if any(piece.length < 0 for piece in entry.pieces):
+            raise Damaged(f"{shown(entry.name)} has less than nothing in it")
         self._names += 1
         self._bytes += sum(piece.length for piece in entry.pieces)
         if self._names > self._most // 256 or self._bytes > self._most:
