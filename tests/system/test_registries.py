@@ -8,6 +8,7 @@ import json
 import os
 import random
 import subprocess
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPException
@@ -29,7 +30,7 @@ from heft.errors import (
 from heft.host.processes import run
 from heft.images.archive import INDEX_TYPES, MANIFEST_TYPES
 from heft.images.configs import CONFIG_TYPE, LAYER_TYPE
-from heft.images.registry import attempts
+from heft.images.registry import attempts, downloads
 from heft.images.registry.credentials import NOBODY, Credentials
 from heft.images.remote import Pulled
 from tests.harness import registries
@@ -38,6 +39,7 @@ from tests.harness.layers import Bench, directory, entry, pack
 from tests.harness.registries import (
     PASSWORD,
     USER,
+    Handler,
     Proxy,
     Served,
     Trouble,
@@ -313,7 +315,61 @@ async def test_an_upload_that_breaks_is_gone_on_with(store: Store, proxy: Proxy)
     assert proxy.lines("^GET .*/uploads/")
 
 
+async def test_an_upload_that_does_not_arrive_is_given_up(store: Store, proxy: Proxy) -> None:
+    name = f"{proxy.host}/lost/push:1"
+    await store.image(*LAYERS, name=name)
+
+    def lose(handler: Handler, *_: object) -> None:
+        handler.give(202, {"Location": handler.path, "Range": "0-0"}, b"")
+
+    proxy.troubles.append(Trouble("^PATCH", lose, times=999))
+    with pytest.raises(HostError, match="does not arrive"):
+        await store.push(name)
+    proxy.troubles[:] = [Trouble("^POST", refuse(202, Location="file:///etc"), times=99)]
+    with pytest.raises(HostError, match="leads on to an invalid address"):
+        await store.push(name)
+
+
+async def test_a_download_that_is_given_up_writes_to_no_closed_file(
+    other: Store, pushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, written = asyncio.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def write_slowly(file: int, data: bytes) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        time.sleep(0.1)
+        written.append((os.readlink(f"/proc/self/fd/{file}"), len(data)))
+
+    monkeypatch.setattr(downloads, "write_all", write_slowly)
+    pulling = asyncio.create_task(other.pull(pushed))
+    await begun.wait()
+    pulling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pulling
+    assert written
+    assert all("/partial/" in path for path, _ in written)
+
+
 # Who asks
+
+
+@pytest.mark.parametrize(
+    ("realm", "token"),
+    [
+        ("http://[::1", b""),
+        ("http://HOST/token", b'{"token": "\xff"}'),
+        ("http://HOST/token", b'{"x": ' + b"[" * 100_000),
+    ],
+)
+async def test_a_token_that_is_none(
+    other: Store, proxy: Proxy, pushed: str, realm: str, token: bytes
+) -> None:
+    wanted = f'Bearer realm="{realm.replace("HOST", proxy.host)}"'
+    proxy.troubles.append(Trouble("/manifests/", refuse(401, WWW_Authenticate=wanted), times=9))
+    proxy.troubles.append(Trouble("GET /token", say(token), times=9))
+    with pytest.raises(HostError, match=r"invalid realm|no token"):
+        await other.pull(pushed)
 
 
 async def test_users_and_passwords(store: Store, other: Store, tmp_path: Path) -> None:
@@ -391,11 +447,26 @@ async def test_mirrors(other: Store, tmp_path: Path, plain: Served, pushed: str)
             '[[registry]]\nprefix = "bad.test"\nblocked = true\n'
         )
         other.images.remote.web._directory = tmp_path
-        pulled = await other.pull("example.test/team/tool:1")
+        curious = refuse(401, WWW_Authenticate='Basic realm="r"')
+        empty.troubles.append(Trouble("/none/", curious, times=9))
+        pulled = await other.pull("example.test/team/tool:1", ANN)
+        assert not any("Authorization" in each.headers for each in empty.asked)
         assert other.images.tags(pulled.image.id) == ("example.test/team/tool:1",)
         assert empty.lines("GET /v2/none/tool/manifests/1")
         with pytest.raises(Forbidden, match=r"registry bad\.test is blocked"):
             await other.pull("bad.test/x")
+
+
+async def test_a_pull_brings_back_what_fsck_took_away(other: Store, pushed: str) -> None:
+    image = (await other.pull(pushed)).image
+    damaged = {image.id, image.layers[1].digest}
+    for digest in damaged:
+        blob = other.place / "images/blobs/sha256" / digest.removeprefix("sha256:")
+        blob.write_bytes(b"?")
+    found = await other.images.check(tuple, repair=True, progress=quiet)
+    assert {each.name for each in found} == damaged
+    await other.pull(pushed)
+    assert await other.images.check(tuple, repair=False, progress=quiet) == []
 
 
 # What a registry may say

@@ -15,7 +15,7 @@ from heft.images.registry import configuration, credentials, manifests
 from heft.images.registry.attempts import retry_after
 from heft.images.registry.authorization import challenges
 from heft.images.registry.manifests import Document
-from heft.images.registry.web import proxy_for
+from heft.images.registry.web import Web, proxy_for
 
 NAME = Reference.parse("example.test/team/tool:1")
 DIGEST = Reference.parse("example.test/team/tool@sha256:" + "0" * 64)
@@ -179,3 +179,10 @@ def test_a_bad_registries_conf_is_named(tmp_path: Path, text: str, said: str) ->
 def test_proxies(url: str, spared: str, through: str | None) -> None:
     environment = {"HTTPS_PROXY": "proxy:1", "no_proxy": spared}
     assert proxy_for(URL(url), environment) == through
+
+
+async def test_hosts_without_certificates_of_their_own_share_what_is_known(tmp_path: Path) -> None:
+    web = Web(tmp_path)
+    one = await web.tls("one.test", insecure=False)
+    assert await web.tls("two.test", insecure=False) is one
+    assert await web.tls("two.test", insecure=True) is not one

@@ -5,8 +5,8 @@ of it, which is tried in a work place beside it; a base must be what it was when
 what is named must be there. Child processes do the reading.
 
 To repair, layers are made again of their blobs and bases of their layers. A damaged blob is
-removed: the next load of its image brings it back. A layer that a machine runs on stays as it is,
-since overlayfs forbids a change under it.
+removed: the next load or pull of its image brings it back. A layer that a machine runs on stays as
+it is, since overlayfs forbids a change under it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from heft.model.image import Image
 
 _SHORT = 12
-LOAD_AGAIN = "load or import the image again"
+LOAD_AGAIN = "pull, load or import the image again"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from heft.images.importing import layer_of
 from heft.images.layers import chain_ids
 from heft.images.registry import manifests
 from heft.images.registry.client import Registry
+from heft.images.registry.credentials import NOBODY
 from heft.images.registry.downloads import Downloads
 from heft.images.registry.sharing import Shared
 
@@ -87,10 +88,14 @@ class Pulling:
         return Pulled(image, name, document.digest, known != image.id)
 
     async def find(self, name: Reference, credentials: Credentials) -> tuple[Registry, Document]:
-        """Fetch the manifest from the first place that has it; the last one's error counts."""
+        """Fetch the manifest from the first place that has it; the last one's error counts.
+
+        That last one is the registry itself: a mirror is told nobody's password.
+        """
         endpoints = self._web.configuration().endpoints(name)
         for endpoint in endpoints:
-            registry = Registry(self._web, endpoint, credentials)
+            given = credentials if endpoint is endpoints[-1] else NOBODY
+            registry = Registry(self._web, endpoint, given)
             try:
                 return registry, await registry.manifest(name.digest or name.tag)
             except HeftError as error:
@@ -152,12 +157,14 @@ class Pulling:
             ]
 
     def _there(self, chain: str, diff_id: str) -> Layer | None:
-        """Give a layer that is there already, on the same layers."""
-        return self._store.layer(diff_id) if self._store.layers.get(chain) else None
+        """Give a layer that is there already, on the same layers, with its blob."""
+        known = self._store.layer(diff_id) if self._store.layers.get(chain) else None
+        return known if known and known.digest in self._store.blobs else None
 
     def _blob(self, descriptor: Descriptor, diff_id: str) -> str:
         """Give the digest of a blob in the store that has this layer; empty if there is none."""
-        if known := self._store.layer(diff_id):
+        known = self._store.layer(diff_id)
+        if known and known.digest in self._store.blobs:  # `fsck` removes what is damaged
             return known.digest
         return descriptor.digest if descriptor.digest in self._store.blobs else ""
 

@@ -150,7 +150,8 @@ class Pushing:
                 other.digest
                 and other.domain == name.domain
                 and other.path != name.path
-                and layer in self._store.images[image_id].layers
+                and (image := self._store.images.get(image_id))
+                and layer in image.layers
             ):
                 return other
         return None

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 
 from heft.errors import HostError, InvalidArgument, Unavailable
 
@@ -24,6 +25,8 @@ LONGEST_WAIT = 60.0
 BUSY = frozenset({429, 500, 502, 503, 504})
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 """What a connection that fails raises."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What JSON that is none raises, or text in it that is none, or JSON that is too deep."""
 
 
 class Attempts:

@@ -17,7 +17,7 @@ import msgspec
 from yarl import URL
 
 from heft.errors import HostError, Unauthorized
-from heft.images.registry.attempts import read_bounded, tried
+from heft.images.registry.attempts import UNREADABLE, read_bounded, tried
 from heft.images.registry.web import proxy_for
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ class Authorization:
             raise Unauthorized("the registry asks for a kind of authentication that Heft has not")
 
     async def _token(self, wanted: Mapping[str, str], scope: str) -> tuple[str, float]:
-        realm = URL(wanted["realm"])
+        try:
+            realm = URL(wanted["realm"])
+        except ValueError as error:
+            raise HostError(f"invalid realm of the registry's tokens: {error}") from error
         if realm.scheme not in ("http", "https") or not realm.host:
             raise HostError(f"invalid realm of the registry's tokens: {wanted['realm']}")
         known = bool(self.credentials.username or self.credentials.identity_token)
@@ -147,5 +150,5 @@ class Authorization:
                 raise HostError(f"{url.host} gives no token: HTTP status {answer.status}")
         try:
             return msgspec.json.decode(content, type=_Token)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise HostError(f"{url.host} gave an answer that is no token: {error}") from error

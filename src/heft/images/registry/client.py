@@ -17,7 +17,7 @@ from yarl import URL
 from heft.errors import HostError, InvalidArgument, Unavailable
 from heft.images import configs
 from heft.images.registry import manifests
-from heft.images.registry.attempts import BROKEN, BUSY, Attempts, read_bounded
+from heft.images.registry.attempts import BROKEN, BUSY, UNREADABLE, Attempts, read_bounded
 from heft.images.registry.manifests import Document
 from heft.images.registry.transport import Transport, failure
 
@@ -106,10 +106,11 @@ class Registry:
                 if answer.status != 200:
                     raise await failure(answer, f"tags of {self.endpoint}")
                 content = await read_bounded(answer, LARGEST_LIST)
-                place = _next_page(answer)
+                link = answer.links.get("next")
+                place = self._transport.led_on(answer, str(link["url"])) if link else ""
             try:
                 found += msgspec.json.decode(content, type=_Tags).tags or ()
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise HostError(f"{self.endpoint} gave no list of tags: {error}") from error
             if len(found) > MOST_TAGS:
                 raise InvalidArgument(f"{self.endpoint} has more than {MOST_TAGS} tags")
@@ -213,12 +214,15 @@ class Registry:
             before = at
             try:
                 location, at = await self._send(location, at, min(CHUNK, size - at), read, told)
+                if at <= before:
+                    await attempts.failed("what is sent does not arrive")
             except (*BROKEN, Unavailable) as error:
                 await attempts.failed(error)
                 location, at = await self._where(location)
                 if location is None:
                     location, at = await self._begin(digest, ""), 0
-                    assert location is not None
+                    if location is None:
+                        return True
             if at > before:
                 attempts = Attempts(f"push {digest} to {self.endpoint.host}")
         behind = "&" if location.raw_query_string else "?"
@@ -239,7 +243,7 @@ class Registry:
                 return None
             if answer.status != 202:
                 raise await failure(answer, f"cannot push to {self.endpoint}")
-            return _location(answer)
+            return self._location(answer)
 
     async def _send(
         self, location: URL, at: int, count: int, read: Read, told: Callable[[int], None]
@@ -264,14 +268,20 @@ class Registry:
                 raise Unavailable(f"HTTP status {answer.status}")
             if answer.status not in (202, 204):
                 raise await failure(answer, f"cannot push to {self.endpoint}")
-            return _location(answer), _received(answer, at + count)
+            return self._location(answer), _received(answer, at + count)
 
     async def _where(self, location: URL) -> tuple[URL | None, int]:
         """Ask how far an upload is that broke; None if it is no more."""
         async with self._ask("GET", location) as answer:
             if answer.status != 204:
                 return None, 0
-            return _location(answer), _received(answer, 0)
+            return self._location(answer), _received(answer, 0)
+
+    def _location(self, answer: aiohttp.ClientResponse) -> URL:
+        given = answer.headers.get("Location", "")
+        if not given:
+            raise HostError(f"{answer.url.host} does not say where to upload to")
+        return self._transport.led_on(answer, given)
 
     async def put_manifest(self, reference: str, content: bytes, media_type: str) -> str:
         """Put a manifest there under a tag or its digest; give its digest. Raises as `manifest`."""
@@ -284,14 +294,6 @@ class Registry:
         return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _location(answer: aiohttp.ClientResponse) -> URL:
-    given = answer.headers.get("Location", "")
-    if not given:
-        raise HostError(f"{answer.url.host} does not say where to upload to")
-    # What is signed of an address must stay as it is, letter by letter.
-    return answer.url.join(URL(given, encoded=True))
-
-
 def _received(answer: aiohttp.ClientResponse, otherwise: int) -> int:
     """Give how many bytes of an upload are there (`Range: 0-LAST`)."""
     first, _, last = answer.headers.get("Range", "").rpartition("=")[2].partition("-")
@@ -299,8 +301,3 @@ def _received(answer: aiohttp.ClientResponse, otherwise: int) -> int:
         return otherwise
     # An upload of nothing yet is "0-0" to many, which could be one byte too.
     return int(last) + 1 if last != "0" else 0
-
-
-def _next_page(answer: aiohttp.ClientResponse) -> str | URL:
-    link = answer.links.get("next")
-    return answer.url.join(URL(str(link["url"]))) if link else ""

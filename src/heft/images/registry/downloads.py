@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from heft.errors import HostError, InvalidArgument
 from heft.failures import translated
 from heft.faults import reach
+from heft.host.threads import in_own_thread
 from heft.images.forward import write_all
 from heft.images.registry.sharing import given_up
 
@@ -143,7 +144,7 @@ class Download:
     async def _put(self, file: int, blocks: list[bytes]) -> None:
         data = b"".join(blocks)
         with translated(f"write {self.path}"):
-            await asyncio.to_thread(write_all, file, data)
+            await in_own_thread(lambda: write_all(file, data))
         reach("pull.part")
         self._grow(self._have + len(data))
 

@@ -21,7 +21,7 @@ from heft.errors import (
     Unauthorized,
     Unavailable,
 )
-from heft.images.registry.attempts import BROKEN, read_bounded, tried
+from heft.images.registry.attempts import BROKEN, UNREADABLE, read_bounded, tried
 from heft.images.registry.authorization import Authorization
 from heft.images.registry.web import proxy_for
 
@@ -113,8 +113,7 @@ class Transport:
         for _ in range(MOST_REDIRECTS):
             if answer.status not in REDIRECTS or method not in ("GET", "HEAD"):
                 break
-            # What is signed of an address must stay as it is, letter by letter.
-            url = self._led_on(answer)
+            url = self.led_on(answer, answer.headers.get("Location", ""))
             answer.close()
             answer = await self._authorized(method, url, scope, dict(headers or {}), None, once)
         else:
@@ -126,9 +125,12 @@ class Transport:
             # What was not read to its end cannot be used again.
             answer.release() if answer.content.at_eof() else answer.close()
 
-    def _led_on(self, answer: aiohttp.ClientResponse) -> URL:
+    def led_on(self, answer: aiohttp.ClientResponse, given: str) -> URL:
+        """Give the address that an answer leads on to. Raises `HostError` where it must not."""
         try:
-            url = answer.url.join(URL(answer.headers.get("Location", ""), encoded=True))
+            # What is signed of an address must stay as it is, letter by letter.
+            url = answer.url.join(URL(given, encoded=True))
+            url.origin()
         except ValueError as error:
             raise HostError(f"{self.host} leads on to an invalid address: {error}") from error
         if url.scheme not in ("http", "https") or not url.host:
@@ -186,7 +188,7 @@ async def failure(answer: aiohttp.ClientResponse, what: str) -> HeftError:
     try:
         content = await read_bounded(answer, LARGEST_ERROR)
         said = msgspec.json.decode(content, type=_Errors, strict=False)
-    except (HeftError, msgspec.DecodeError, UnicodeDecodeError):
+    except (HeftError, *UNREADABLE):
         said = _Errors()
     first = said.errors[0] if said.errors else _Error(message=said.details)
     code = first.code.lower().replace("_", " ")

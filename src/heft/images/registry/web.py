@@ -43,7 +43,8 @@ class Web:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[tuple[str, bool], tuple[object, ssl.SSLContext]] = {}
+        self._contexts: dict[tuple[object, bool], ssl.SSLContext] = {}
+        """By the certificates' files: hosts without own ones share one, however many there are."""
         self.plain: set[str] = set()
         """Insecure registries that turned out not to have HTTPS."""
 
@@ -70,13 +71,12 @@ class Web:
     async def tls(self, host: str, *, insecure: bool) -> ssl.SSLContext:
         """Give what is to be thought of a host's certificate. Raises `InvalidArgument`."""
         files = sorted(self._files(host))
-        state = [(path, path.stat().st_mtime_ns) for path in files]
-        known = self._contexts.get((host, insecure))
-        if known is None or known[0] != state:
+        state = tuple((path, path.stat().st_mtime_ns) for path in files)
+        if (state, insecure) not in self._contexts:
             # In a thread: to read the system's certificates takes tens of milliseconds.
             context = await asyncio.to_thread(_context, files, insecure=insecure)
-            known = self._contexts[host, insecure] = (state, context)
-        return known[1]
+            self._contexts[state, insecure] = context
+        return self._contexts[state, insecure]
 
     def _files(self, host: str) -> Iterator[Path]:
         for directory in (self._directory / "certs.d", *SHARED_CERTIFICATES):
