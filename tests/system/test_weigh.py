@@ -96,7 +96,9 @@ def test_what_cannot_be_weighed(heft: Client, weighing: Daemon) -> None:
     done = heft("weigh", "nothing", check=False)
     assert done.returncode == 1
     assert "nothing" in done.stderr
-    done = heft("weigh", "-q", "--platform", "linux/vax", BUSYBOX, check=False)
+    nowhere = ("--svg", "/nowhere/bars.svg")
+    done = heft("weigh", "-q", "--platform", "linux/vax", *nowhere, BUSYBOX, check=False)
     assert done.returncode == 1
+    assert "cannot write /nowhere/bars.svg: No such file" in done.stderr
     assert "light vax: not measured: " in done.stdout
     assert "No weight of this host runs it" in done.stdout

@@ -37,10 +37,6 @@ def weigh(call: Invocation) -> int:
         progress.end()
     said = advice.advise(columns)
     taken = time.monotonic() - begun
-    for flag, draw in (("svg", drawing.drawing), ("html", drawing.page)):
-        if place := call.flags.text(flag):
-            with open(place, "w", encoding="utf-8") as file:
-                file.write(draw(columns, image, said))
     if call.flags.on("json"):
         found = [column.record() for column in columns]
         known = {"image": image, "command": command, "seconds": taken, "advice": said}
@@ -50,7 +46,18 @@ def weigh(call: Invocation) -> int:
         notes = "".join(f"{line}\n" for line in drawing.remarks(columns))
         print(aligned(table(shown)), drawing.terminal(shown), notes, sep="\n")
         print(f"{said}\n(measured in {taken:.0f} s)")
+    for flag, draw in (("svg", drawing.drawing), ("html", drawing.page)):
+        if place := call.flags.text(flag):
+            _write(place, draw(columns, image, said))
     return 0 if any(column.values for column in columns[1:]) else 1
+
+
+def _write(place: str, text: str) -> None:
+    try:
+        with open(place, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise Failure(f"cannot write {place}: {error.strerror}") from None
 
 
 def _end(number: int, _: object) -> NoReturn:

@@ -18,7 +18,9 @@ def advise(columns: list[Column]) -> str:
     """Say it, out of nothing but what was measured."""
     native = columns[0]
     found = [col for col in columns if col.values and col.weight != NATIVE]
-    usual = [column for column in found if not column.platform]
+    usual = [column for column in found if not column.platform] or found
+    # Seconds of the user's command are no factors: where it ran nowhere else, nothing else counts.
+    usual = [column for column in usual if COMMAND.name in column.values] or usual
     if not usual:
         return "No weight of this host runs it: the reasons are above."
     best = min(usual, key=lambda column: _cost(column, native))
