@@ -26,9 +26,9 @@ def measure(bench: Bench) -> Outcome:
     """Time every copy into a directory that is there, client and all.
 
     Nothing is removed on the way, and what a copy wrote is on the disk before the next begins: a
-    removal and a write go on behind what comes after them. What a copy takes of the host's memory was
-    touched shortly before: a virtual host gets it at the first touch from its own hypervisor, which
-    takes longer than the copy, and is no engine's doing.
+    removal and a write go on behind what comes after them. What a copy takes of the host's memory
+    was touched shortly before: a virtual host gets it at the first touch from its own hypervisor,
+    which takes longer than the copy, and is no engine's doing.
     """
     place = bench.directory / "copies"
     place.mkdir()
