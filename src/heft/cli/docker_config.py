@@ -95,7 +95,7 @@ class Config:
             entry = {"auth": base64.b64encode(pair).decode("ascii")}
             if token:
                 entry["identitytoken"] = token
-        self._content.setdefault("auths", {})[server] = entry
+        self._content["auths"] = {**(self._content.get("auths") or {}), server: entry}
         self._write()
         return bool(helper)
 
@@ -112,18 +112,18 @@ class Config:
         return bool(known or helper)
 
     def _write(self) -> None:
-        directory = os.path.dirname(self.path)
-        partial = f"{self.path}.{os.getpid()}"
+        # A link to the file, as people keep among their settings, stays one.
+        real = os.path.realpath(self.path)
+        partial = f"{real}.{os.getpid()}"
         try:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            os.makedirs(os.path.dirname(real), mode=0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(partial, flags, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(self._content, file, indent="\t")
                 file.flush()
                 os.fsync(file.fileno())
-            # A link to the file, as people keep among their settings, stays one.
-            os.rename(partial, os.path.realpath(self.path))
+            os.rename(partial, real)
         except OSError as error:
             raise Failure(f"cannot write {self.path}: {error.strerror}") from None
 

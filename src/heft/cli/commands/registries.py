@@ -110,8 +110,11 @@ def _asked(user: str, password: str) -> tuple[str, str]:
         raise Failure("Error: Cannot perform an interactive login from a non TTY device")
     from getpass import getpass
 
-    user = user or input("Username: ").strip()
-    password = password or getpass("Password: ")
+    try:
+        user = user or input("Username: ").strip()
+        password = password or getpass("Password: ")
+    except EOFError:
+        password = ""
     if not user or not password:
         raise Failure("username and password are needed")
     return user, password
