@@ -4,6 +4,7 @@ schemathesis makes them up; each gets an answer in time, never an internal error
 them stays behind, as the end of the module's daemon checks. The whole takes less than a minute.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ REQUESTS = {"heft": 60, "docker": 50}
 SECONDS = 2.0
 """How long one endpoint is tried at most, once what it takes to answer is long."""
 ANSWER_SECONDS = 10.0
+LINES = frozenset({"POST /heft/v1/fsck", "POST /heft/v1/kits", "POST /heft/v1/kits/{name}/warm"})
+"""Answers that are lines of JSON, as Docker's of an import are: schemas have no word for it."""
 REFUSALS = (501, 503)
 """What is not supported, by Heft or by this host, says so with these."""
 
@@ -95,11 +98,11 @@ def test_any_request(
             return
         checks = [not_a_server_error]
         if kind == "heft":
-            checks += [
-                content_type_conformance,
-                response_schema_conformance,
-                status_code_conformance,
-            ]
+            checks += [content_type_conformance, status_code_conformance]
+        if operation.label in LINES:
+            assert all(map(json.loads, response.text.splitlines())), response.text
+        elif kind == "heft":
+            checks.append(response_schema_conformance)
         case.validate_response(response, checks=checks)
 
     each()
