@@ -76,6 +76,25 @@ async def test_requests_may_be_made_before_the_answer_to_hello(peer, connect):
     assert [operation for operation, _ in peer.asked] == [Operation.SETUP, Operation.START]
 
 
+async def test_requests_that_wait_for_a_guest_go_out_in_their_order(peer, tmp_path):
+    there = asyncio.Event()
+    at_once = unix_connector(str(peer.path))
+
+    async def later():
+        await there.wait()
+        return await at_once()
+
+    link = Link(later, Tokens(tmp_path / "tokens"), "machine")
+    opening = asyncio.ensure_future(link.open(SECONDS))
+    names = [f"machine-{number}" for number in range(8)]
+    asking = [asyncio.ensure_future(link.request(Operation.START, start(name))) for name in names]
+    await asyncio.sleep(0)
+    there.set()
+    await asyncio.gather(opening, *asking)
+    assert [fields.text(Tag.ID) for _, fields in peer.asked] == names
+    await link.close()
+
+
 async def test_a_message_of_many_frames(peer, connect):
     link = connect()
     await link.open(SECONDS)

@@ -64,7 +64,8 @@ class Link:
         self._conversation: Conversation | None = None
         self._closed = False
         self._greeted: asyncio.Future[Record] | None = None
-        self._ready: set[asyncio.Future[None]] = set()
+        self._ready: dict[asyncio.Future[None], None] = {}
+        """Who waits for a session, in the order in which they came."""
         self._requests = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Record]] = {}
         self._posted = 0
@@ -264,11 +265,11 @@ class Link:
             if self._closed:
                 raise HostError(f"the guest of {self._name} is gone")
             future: asyncio.Future[None] = self._loop.create_future()
-            self._ready.add(future)
+            self._ready[future] = None
             try:
                 await future
             finally:
-                self._ready.discard(future)
+                self._ready.pop(future, None)
         return self._conversation
 
     def message(self, message: Message) -> bool:
