@@ -56,6 +56,7 @@ for package in $missing; do
     case $package in
     docker.io) services="docker.service docker.socket containerd.service" ;;
     docker-registry) services="docker-registry.service" ;;
+    openssh-server) services="ssh.service" ;;
     rsyslog) services="rsyslog.service syslog.socket" ;;
     *) services= ;;
     esac

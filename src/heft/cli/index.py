@@ -89,6 +89,10 @@ COMMANDS = {
     ),
     "weigh": ("weigh:WEIGH", "Measure an image at every weight, and say which suits it here"),
     "weights": ("weights:WEIGHTS", "List the weights, and which of them work here"),
+    "image cp": (
+        "image_cp:IMAGE_CP",
+        "Copy an image between the store, archives, directories and other hosts",
+    ),
     "image inspect": (
         "inspect:INSPECT_IMAGE",
         "Display detailed information on one or more images",

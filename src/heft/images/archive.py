@@ -1,4 +1,4 @@
-"""Archives of images, as they are in a tar: what `docker save` writes, and OCI layouts.
+"""Archives of images, as they are in a tar: of `docker save`, OCI layouts, skopeo's `dir:`.
 
 Formats: moby's image-spec v1.2 (`manifest.json`), OCI image-spec, image-layout.md (`index.json`,
 `oci-layout`, `blobs/`). An archive that has both is read by the first, which has the names.
@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 INDEX = "index.json"
 LAYOUT = "oci-layout"
 REPOSITORIES = "repositories"
+VERSION = "version"
 BLOBS = "blobs/sha256/"
 
 INDEX_TYPES = (
@@ -103,6 +104,8 @@ class Archive:
     def images(self) -> list[ArchivedImage]:
         """Give all images. Raises `InvalidArgument` for what is no archive of images."""
         self._check_blobs()
+        if MANIFEST in self._files and VERSION in self._files:
+            return [self._by_directory()]
         if MANIFEST in self._files:
             return self._by_manifest()
         if INDEX in self._files:
@@ -147,6 +150,24 @@ class Archive:
             )
             for item in self._json(MANIFEST, list[ManifestItem])
         ]
+
+    # skopeo's `dir:` (containers/image, directory/directory_transport.go)
+
+    def _by_directory(self) -> ArchivedImage:
+        manifest = self._json(MANIFEST, Manifest)
+        layers = tuple(map(self._beside, manifest.layers))
+        return ArchivedImage(self._beside(manifest.config), layers, ())
+
+    def _beside(self, descriptor: Descriptor) -> File:
+        """Find a blob that lies beside the manifest under its digest in hex."""
+        if not is_digest(descriptor.digest):
+            raise InvalidArgument(f"invalid archive: digest {descriptor.digest!r}")
+        file = self._find(descriptor.digest.removeprefix("sha256:"))
+        if file.digest != descriptor.digest:
+            raise InvalidArgument(
+                f"invalid archive: {descriptor.digest} has the digest {file.digest}"
+            )
+        return file
 
     # OCI
 

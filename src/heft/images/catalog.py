@@ -185,6 +185,15 @@ class Images:
         """
         return await loading.load(self._store, source, progress)
 
+    async def take(
+        self, source: AsyncIterator[bytes], name: str, *, progress: Progress
+    ) -> Sequence[str]:
+        """Take in the one image of an archive, under this name; otherwise as `load`."""
+        only = Reference.parse(name)
+        if only.digest:
+            raise InvalidArgument(f"an image cannot be named {name}: give it a tag")
+        return await loading.load(self._store, source, progress, only=only.with_default_tag())
+
     def save(self, references: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """Give images as one tar. Raises `NotFound` here, not at the first block."""
         selection = saving.select(self._store, self.resolve, references)

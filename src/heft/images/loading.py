@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from heft.model.image import Image, Layer
 
 
-async def load(store: Store, source: Source, progress: Progress) -> list[str]:
+async def load(
+    store: Store, source: Source, progress: Progress, *, only: Reference | None = None
+) -> list[str]:
     """Take in all images of an archive; give what to tell the user, a line each.
 
-    Images before one that is malformed stay.
+    Images before one that is malformed stay. With `only` there must be one, which gets this name
+    and not those that the archive has.
     """
     with store.layers.workplace() as place, store.hold() as hold:
         spooled = place / "spool"
@@ -49,7 +52,15 @@ async def load(store: Store, source: Source, progress: Progress) -> list[str]:
         loading = _Loading(store, hold, place, spooled, progress)
         lines: list[str] = []
         # In a thread: hostile JSON can take long to read.
-        for archived in await asyncio.to_thread(_archive(listing, spooled).images):
+        images = await asyncio.to_thread(_archive(listing, spooled).images)
+        if only is not None:
+            if len(images) != 1:
+                raise InvalidArgument(
+                    f"the archive has {len(images)} images, which cannot all be {only.familiar()}",
+                    hint="`heft load` takes in all of them",
+                )
+            images = [msgspec.structs.replace(images[0], names=(only,))]
+        for archived in images:
             lines.extend(await loading.image(archived))
         return lines
 

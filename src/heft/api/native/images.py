@@ -1,4 +1,4 @@
-"""Images, as Docker's API has no words for them: their layers, and whether they are sound."""
+"""Images, as Docker's API has no words for them: their layers, their names, their soundness."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
+from heft.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,6 +29,7 @@ _CHECK = Body(CheckBody)
 def add_routes(routes: Routes) -> None:
     """Take the paths of images."""
     routes.add("GET", "/heft/v1/images", list_all)
+    routes.add("POST", "/heft/v1/images", take)
     routes.add("POST", "/heft/v1/fsck", check)
 
 
@@ -45,6 +47,18 @@ async def list_all(call: Call) -> web.StreamResponse:
             }
             for image in images.list()
         ]
+    )
+
+
+async def take(call: Call) -> web.StreamResponse:
+    """Take in the one image of an archive under a name; the answer is as that of Docker's load."""
+    name = call.text("name")
+    if not name:
+        raise InvalidArgument("the name of the image is needed")
+    reporter = Reporter(call)
+    return await reporter.run(
+        call.engine.images.take(call.blocks(), name, progress=reporter),
+        lambda lines: [{"stream": f"{line}\n"} for line in lines],
     )
 
 

@@ -1,0 +1,245 @@
+"""Images between Heft's store, archives, directories, skopeo and another host's Heft."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
+
+pytestmark = pytest.mark.usefixtures("clean_host")
+
+IMAGE = "team/two:1"
+
+
+@pytest.fixture(scope="module")
+def module_heft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    daemon = Daemon(tmp_path_factory.mktemp("d")).start()
+    try:
+        daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+        heft = Client("heft", daemon)
+        words = ("sh", "-c", "echo mine > /etc/mark")
+        heft("run", "--name", "maker", "--network", "none", BUSYBOX, *words)
+        heft("commit", "maker", IMAGE)
+        heft("rm", "maker")
+        yield heft
+    finally:
+        daemon.clean_up()
+
+
+@pytest.fixture
+def heft(module_heft: Client) -> Iterator[Client]:
+    before = _ids(module_heft)
+    yield module_heft
+    for name in sorted(_ids(module_heft).keys() - before.keys()):
+        module_heft("rmi", name)
+    assert _ids(module_heft) == before
+    assert not list((module_heft.daemon.data / "images/tmp").iterdir())
+
+
+def _ids(heft: Client) -> dict[str, str]:
+    form = "{{.Repository}}:{{.Tag}} {{.ID}}"
+    rows = heft("images", "--no-trunc", "--format", form).stdout.splitlines()
+    return dict(row.split(" ") for row in rows)
+
+
+def _do(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _skopeo(source: str, target: str, *flags: str) -> None:
+    _do("skopeo", "copy", "--quiet", "--insecure-policy", *flags, source, target)
+
+
+def _runs(heft: Client, name: str) -> bool:
+    done = heft("run", "--rm", "--network", "none", name, "cat", "/etc/mark")
+    return done.stdout == "mine\n"
+
+
+def test_skopeo_reads_what_is_saved(heft: Client, tmp_path: Path) -> None:
+    heft("save", "-o", str(tmp_path / "saved.tar"), IMAGE)
+    heft("image", "cp", IMAGE, f"{tmp_path}/layout/")
+    image_id = _ids(heft)[IMAGE]
+    for source in (
+        f"docker-archive:{tmp_path}/saved.tar:docker.io/{IMAGE}",
+        f"oci-archive:{tmp_path}/saved.tar:1",
+        f"oci:{tmp_path}/layout:1",
+    ):
+        shown = json.loads(_do("skopeo", "inspect", "--raw", source))
+        # What skopeo makes a manifest of for Docker's archive names the same configuration.
+        assert shown["config"]["digest"] == image_id
+        _skopeo(source, f"dir:{tmp_path}/out")
+        shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("packed", ["", "gzip", "xz", "zstd"])
+def test_what_skopeo_writes_is_loaded(heft: Client, tmp_path: Path, packed: str) -> None:
+    saved, name = f"{tmp_path}/saved.tar", "docker.io/team/copied:2"
+    heft("save", "-o", saved, IMAGE)
+    source = f"docker-archive:{saved}"
+    for form in (f"docker-archive:{tmp_path}/d.tar:{name}", f"oci-archive:{tmp_path}/o.tar:{name}"):
+        _skopeo(source, form)
+        file = form.split(":")[1]
+        if packed:
+            _do(packed, file)
+            (written,) = tmp_path.glob(f"{Path(file).name}.*")
+            file = str(written)
+        assert "Loaded image: team/copied:2" in heft("load", "-i", file).stdout
+        assert _runs(heft, "team/copied:2")  # the id is skopeo's: it writes the configuration anew
+        heft("rmi", "team/copied:2")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("transport", ["oci", "dir"])
+def test_directories_of_skopeo(
+    heft: Client, tmp_path: Path, transport: str, compression: str
+) -> None:
+    heft("save", "-o", f"{tmp_path}/saved.tar", IMAGE)
+    target = f"{transport}:{tmp_path}/there" + (":tag" if transport == "oci" else "")
+    flags = ["--dest-compress-format", compression]
+    flags += ["--dest-compress", "--format", "oci"] if transport == "dir" else []
+    _skopeo(f"docker-archive:{tmp_path}/saved.tar", target, *flags)
+    # By itself its layers are there already: their blobs are to come from skopeo.
+    other = Daemon(tmp_path / "o").start()
+    try:
+        second = Client("heft", other)
+        second("image", "cp", f"{tmp_path}/there", "mine:1")
+        assert list(_ids(second)) == ["mine:1"]
+        assert _runs(second, "mine:1")
+        assert second("fsck").stdout == "nothing is damaged\n"
+    finally:
+        other.clean_up()
+
+
+def test_from_any_place_to_any(heft: Client, tmp_path: Path) -> None:
+    image_id = _ids(heft)[IMAGE]
+    heft("image", "cp", IMAGE, f"{tmp_path}/a.tar")
+    heft("image", "cp", f"{tmp_path}/a.tar", f"{tmp_path}/layout/")
+    heft("image", "cp", BUSYBOX, f"{tmp_path}/layout")
+    heft("image", "cp", BUSYBOX, f"{tmp_path}/layout")
+    index = json.loads((tmp_path / "layout/index.json").read_text())
+    assert len(index["manifests"]) == 2
+    refused = heft("image", "cp", f"{tmp_path}/layout", "x:1", check=False)
+    assert "has 2 images" in refused.stderr
+    assert heft("load", "-i", str(_packed(tmp_path))).stdout.count("Loaded image: ") == 2
+    heft("image", "cp", f"{tmp_path}/a.tar", "renamed")
+    heft("image", "cp", "renamed", "again:3")
+    assert _ids(heft)["renamed:latest"] == _ids(heft)["again:3"] == image_id
+    with (tmp_path / "b.tar").open("wb") as file:
+        subprocess.run(
+            [*heft.program, "image", "cp", IMAGE, "-"],
+            env=heft.environment,
+            stdout=file,
+            check=True,
+        )
+    assert (tmp_path / "b.tar").read_bytes() == (tmp_path / "a.tar").read_bytes()
+
+
+def _packed(place: Path) -> Path:
+    target = place / "packed.tar"
+    with tarfile.open(target, "w") as tar:
+        tar.add(place / "layout", ".")
+    return target
+
+
+def test_what_is_refused_leaves_nothing(heft: Client, tmp_path: Path) -> None:
+    good = tmp_path / "good.tar"
+    heft("image", "cp", IMAGE, str(good))
+    content = bytearray(good.read_bytes())
+    cut, evil = tmp_path / "cut.tar", tmp_path / "evil.tar"
+    cut.write_bytes(content[: len(content) // 2])
+    content[len(content) // 3] ^= 1
+    evil.write_bytes(content)
+    (tmp_path / "empty").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    for source, says in (
+        (cut, "end"),
+        (evil, "digest"),
+        (tmp_path / "empty", "holds no image"),
+        (tmp_path / "nothing", "no such file"),
+    ):
+        for target in (f"{tmp_path}/new/", "new:1"):
+            refused = heft("image", "cp", str(source), target, check=False)
+            assert refused.returncode == 1, (source, target)
+            assert says in refused.stderr, (source, target)
+    assert sorted(os.listdir(tmp_path)) == before
+    for words in (("nothing:1", f"{tmp_path}/x.tar"), (str(good), "Upper"), (IMAGE, "ssh://host")):
+        assert heft("image", "cp", *words, check=False).returncode == 1
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Client]:
+    """A Heft that is reached by ssh, at a port of this host's."""
+    daemon = Daemon(tmp_path / "other").start()
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    for name in ("host", "user"):
+        _do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name)
+    settings = f"""
+        ListenAddress 127.0.0.1:2222
+        HostKey {keys}/host
+        AuthorizedKeysFile {keys}/user.pub
+        PermitRootLogin yes
+        StrictModes no
+        UsePAM no
+        PidFile none
+        SetEnv HEFT_HOST=unix://{daemon.socket} PATH={Path(sys.executable).parent}:/usr/bin:/bin
+    """
+    (keys / "sshd_config").write_text(settings)
+    known = (keys / "host.pub").read_text()
+    (keys / "known").write_text(f"[127.0.0.1]:2222 {known}")
+    (keys / "config").write_text(f"UserKnownHostsFile {keys}/known\nIdentityFile {keys}/user\n")
+    (tmp_path / "bin").mkdir()
+    ssh = tmp_path / "bin/ssh"
+    ssh.write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {keys}/config "$@"\n')
+    ssh.chmod(0o755)
+    separation = Path("/run/sshd")  # sshd(8) wants it, empty
+    made = not separation.exists()
+    separation.mkdir(exist_ok=True)
+    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", keys / "sshd_config"])
+    try:
+        yield Client("heft", daemon)
+    finally:
+        server.terminate()
+        server.wait()
+        daemon.clean_up()
+        if made:
+            separation.rmdir()
+
+
+def test_to_another_host_and_back(
+    heft: Client, host: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    image_id = _ids(heft)[IMAGE]
+    environment = {**heft.environment, "PATH": os.environ["PATH"]}
+
+    def copy(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [*heft.program, "image", "cp", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    there = "ssh://root@127.0.0.1:2222"
+    deadline = time.monotonic() + 20
+    while (done := copy(IMAGE, f"{there}/far:1")).returncode and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert done.returncode == 0, done.stderr
+    assert _ids(host) == {"far:1": image_id}
+    assert copy(f"{there}/far:1", "back:1").returncode == 0
+    assert _ids(heft)["back:1"] == image_id
+    assert copy(f"{there}/far:1", f"{tmp_path}/far.tar").returncode == 0
+    missing = copy(f"{there}/nothing", f"{tmp_path}/nothing.tar")
+    assert missing.returncode == 1
+    assert "No such image: nothing" in missing.stderr
+    assert not (tmp_path / "nothing.tar").exists()
