@@ -34,7 +34,9 @@ from heft.images.registry import attempts, downloads
 from heft.images.registry.credentials import NOBODY, Credentials
 from heft.images.remote import Pulled
 from tests.harness import registries
+from tests.harness.client import Client
 from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX, busybox_tar
 from tests.harness.layers import Bench, directory, entry, pack
 from tests.harness.registries import (
     PASSWORD,
@@ -457,16 +459,75 @@ async def test_mirrors(other: Store, tmp_path: Path, plain: Served, pushed: str)
             await other.pull("bad.test/x")
 
 
-async def test_a_pull_brings_back_what_fsck_took_away(other: Store, pushed: str) -> None:
+async def test_fsck_repairs_from_the_registry(other: Store, proxy: Proxy, pushed: str) -> None:
     image = (await other.pull(pushed)).image
-    damaged = {image.id, image.layers[1].digest}
+    blobs, (_, layer, _) = other.place / "images/blobs/sha256", image.layers
+    (layer_path,) = other.images.layer_paths(image.diff_ids)[1:2]
+    (layer_path / "d/second").write_bytes(b"evil")
+    damaged = {image.id, layer.digest}
     for digest in damaged:
-        blob = other.place / "images/blobs/sha256" / digest.removeprefix("sha256:")
-        blob.write_bytes(b"?")
-    found = await other.images.check(tuple, repair=True, progress=quiet)
+        (blobs / digest.removeprefix("sha256:")).write_bytes(b"?")
+    name = other.images.digests(image.id)[0]
+    found = await other.images.check(tuple, repair=False, known={}, progress=quiet)
+    assert {each.name: each.todo for each in found} == dict.fromkeys(
+        damaged, f"fsck --repair, or: heft pull {name}"
+    )
+    proxy.troubles.append(Trouble("GET .*/manifests/", refuse(404)))
+    found = await other.images.check(tuple, repair=True, known={}, progress=quiet)
     assert {each.name for each in found} == damaged
+    for each in found:
+        assert each.done.startswith("it was removed, but not fetched: manifest for")
+        assert each.todo == f"heft pull {name}"
+    found = await other.images.check(tuple, repair=True, known={}, progress=quiet)
+    done = {each.name: (each.kind, each.done, each.todo) for each in found}
+    fetched = ("blob", f"it was fetched again of {name}", "")
+    (chain,) = done.keys() - damaged
+    assert done == {
+        image.id: fetched,
+        layer.digest: fetched,
+        chain: ("layer", "it was made again of its blob", ""),
+    }
+    assert await other.images.check(tuple, repair=False, known={}, progress=quiet) == []
+
+
+def test_fsck_of_a_registry_that_asks_for_a_password(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "d").start()
+    heft = Client("heft", daemon)
+    with registries.registry(tmp_path / "r", 5006, users=True) as served:
+        daemon.request("POST", f"/images/create?fromSrc=-&repo={BUSYBOX}", busybox_tar())
+        name = f"{served.host}/team/box:1"
+        heft("login", "-u", USER, "--password-stdin", served.host, input=PASSWORD)
+        heft("tag", BUSYBOX, name)
+        heft("push", name)
+        for blob in (daemon.data / "images/blobs/sha256").iterdir():
+            blob.write_bytes(b"?")
+        found = heft("fsck", "--repair", check=False)
+        assert found.returncode == 1, found.stdout + found.stderr
+        assert "2 damaged, 2 of them repaired" in found.stdout
+        assert heft("fsck").stdout == "nothing is damaged\n"
+        assert heft("run", "--rm", "--network", "none", name, "echo", "hi").stdout == "hi\n"
+    daemon.clean_up()
+
+
+async def test_fsck_takes_a_blob_away_that_a_pull_counted_on(
+    other: Store, proxy: Proxy, pushed: str
+) -> None:
+    image = (await other.pull(pushed)).image
+    first, second, third = (
+        other.place / "images/blobs/sha256" / layer.digest.removeprefix("sha256:")
+        for layer in image.layers
+    )
+    third.unlink()
+
+    def take(handler: Handler, status: int, headers: dict[str, str], body: bytes) -> None:
+        first.unlink()
+        second.unlink()
+        handler.give(status, headers, body)
+
+    proxy.troubles.append(Trouble(f"GET .*/blobs/{image.layers[2].digest}", take))
     await other.pull(pushed)
-    assert await other.images.check(tuple, repair=False, progress=quiet) == []
+    assert not proxy.troubles[0].times
+    assert await other.images.check(tuple, repair=False, known={}, progress=quiet) == []
 
 
 # What a registry may say

@@ -16,6 +16,7 @@ from heft.cli.failures import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 HUB = "https://index.docker.io/v1/"
@@ -46,6 +47,17 @@ def header(server: str) -> dict[str, str]:
         return {}
     content = json.dumps({**found, "serveraddress": server}).encode()
     return {"X-Registry-Auth": base64.urlsafe_b64encode(content).decode("ascii")}
+
+
+def headers_of(references: Iterable[str]) -> dict[str, str]:
+    """Give the header that tells the daemon who somebody is to the registries of images."""
+    config = Config()
+    servers = sorted({server_of(reference) for reference in references})
+    known = {server: found for server in servers if (found := config.get(server))}
+    if not known:
+        return {}
+    content = json.dumps(known).encode()
+    return {"X-Registry-Config": base64.urlsafe_b64encode(content).decode("ascii")}
 
 
 class Config:

@@ -28,12 +28,13 @@ from heft.volumes.catalog import Volumes
 from heft.weights import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from heft.engine.settings import Settings
     from heft.images.catalog import Progress, Removed
     from heft.images.checking import Finding
+    from heft.images.registry.credentials import Credentials
     from heft.model.image import Image
     from heft.model.volume import Volume
     from heft.weights.base import Availability
@@ -177,8 +178,13 @@ class Engine:
             for machine in self._parts.records
         )
 
-    async def check_images(self, *, repair: bool, progress: Progress) -> Sequence[Finding]:
-        """Check all that the store has, and repair what can be. Raises `NoSpace`, `HostError`."""
+    async def check_images(
+        self, *, repair: bool, known: Mapping[str, Credentials], progress: Progress
+    ) -> Sequence[Finding]:
+        """Check all that the store has, and repair what can be. Raises `NoSpace`, `HostError`.
+
+        `known` are credentials by registry.
+        """
 
         def users() -> tuple[ImageUser, ...]:
             return tuple(
@@ -191,7 +197,7 @@ class Engine:
                 for machine in self._parts.records
             )
 
-        return await self.images.check(users, repair=repair, progress=progress)
+        return await self.images.check(users, repair=repair, known=known, progress=progress)
 
     def prune_images(self, keep: Callable[[Image], bool]) -> tuple[tuple[Removed, ...], int]:
         """Remove the images that no machine uses and `keep` does not want."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from heft.host.trash import Trash
     from heft.images.checking import Finding
+    from heft.images.registry.credentials import Credentials
     from heft.images.usage import Usage
     from heft.model.image import Image
     from heft.store.database import Database
@@ -125,13 +126,23 @@ class Images:
         return history(image, self._store.layers, self.tags(image.id))
 
     async def check(
-        self, users: Callable[[], Sequence[ImageUser]], *, repair: bool, progress: Progress
+        self,
+        users: Callable[[], Sequence[ImageUser]],
+        *,
+        repair: bool,
+        known: Mapping[str, Credentials],
+        progress: Progress,
     ) -> Sequence[Finding]:
         """Read everything; give what is damaged, and with `repair` what was done about it.
 
-        `users` gives the machines as they are then. Raises `NoSpace`, `HostError`.
+        `users` gives the machines as they are then, `known` credentials by registry. Raises
+        `NoSpace`, `HostError`.
         """
-        return await Check(self._store, users, repair, progress).run()
+
+        async def fetch(name: Reference, image: Image) -> None:
+            await self.remote.restore(name, image, known, progress)
+
+        return await Check(self._store, users, repair, progress, fetch).run()
 
     def usage(self) -> Usage:
         """Say what layers and bases take up on the disk."""

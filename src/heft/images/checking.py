@@ -5,8 +5,8 @@ of it, which is tried in a work place beside it; a base must be what it was when
 what is named must be there. Child processes do the reading.
 
 To repair, layers are made again of their blobs and bases of their layers. A damaged blob is
-removed: the next load or pull of its image brings it back. A layer that a machine runs on stays as
-it is, since overlayfs forbids a change under it.
+removed, and fetched again where a registry has the image; else the next load of it brings it back.
+A layer that a machine runs on stays as it is, since overlayfs forbids a change under it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from heft.images.piping import run_child
 from heft.images.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from heft.images.importing import Progress
     from heft.images.layers import Applied
     from heft.images.removal import ImageUser
-    from heft.images.store import Store
+    from heft.images.store import Hold, Store
     from heft.model.image import Image
 
+    Fetch = Callable[[Reference, Image], Awaitable[None]]
+    """Brings back what is missing of an image, of the registry that has it under a name."""
+
 _SHORT = 12
-LOAD_AGAIN = "pull, load or import the image again"
+LOAD_AGAIN = "load, import or pull the image again"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,7 @@ class Check:
     users: Callable[[], Sequence[ImageUser]]
     repair: bool
     progress: Progress
+    fetch: Fetch
     found: list[Finding] = field(default_factory=list)
     _bad: set[str] = field(default_factory=set)
     """Digests of damaged blobs, and chain ids of layers that are damaged or stand on such."""
@@ -77,7 +81,7 @@ class Check:
                 for chain in chain_ids(image.diff_ids):
                     hold.layer(chain)
             self._check_references()
-            await self._check_blobs(images)
+            images = await self._check_blobs(images, hold)
             seen: set[str] = set()
             for image in images:
                 for number, chain in enumerate(chain_ids(image.diff_ids)):
@@ -112,14 +116,15 @@ class Check:
 
     # Blobs
 
-    async def _check_blobs(self, images: Sequence[Image]) -> None:
+    async def _check_blobs(self, images: Sequence[Image], hold: Hold) -> tuple[Image, ...]:
+        """Read all blobs; give the images as they are then."""
         self.progress("", "Checking blobs", 0, 0)
         wanted = {image.id for image in images}
         wanted.update(layer.digest for image in images for layer in image.layers)
         names = "".join(f"{digest.removeprefix('sha256:')}\n" for digest in sorted(wanted))
         directory = self.store.blobs.path(next(iter(wanted))).parent if wanted else None
         if directory is None:
-            return
+            return ()
         answer = await run_child(
             "heft.images.sums",
             str(directory),
@@ -127,15 +132,66 @@ class Check:
             what="cannot check the blobs",
             told=lambda _: None,
         )
-        for name, problem in answer["wrong"].items():
-            digest = f"sha256:{name}"
-            self._bad.add(digest)
-            done = ""
-            if self.repair and digest in self.store.blobs:
+        wrong = {f"sha256:{name}": problem for name, problem in answer["wrong"].items()}
+        if self.repair:
+            for digest in wrong:
                 self.store.blobs.delete(digest)
-                done = "it was removed, so that a load brings it back"
+        refused = await self._fetch(images, hold) if self.repair and wrong else {}
+        for digest, problem in wrong.items():
             concerned = [image for image in images if digest in _digests(image)]
-            self._tell("blob", digest, problem, done, LOAD_AGAIN, images=concerned)
+            self._tell_blob(digest, problem, concerned, refused)
+        now = [self.store.images.get(image.id, image) for image in images]
+        lost = {d for image in now for d in _digests(image) if d not in self.store.blobs}
+        self._bad |= lost | (set() if self.repair else wrong.keys())
+        return tuple(now)
+
+    async def _fetch(self, images: Sequence[Image], hold: Hold) -> dict[str, str]:
+        """Fetch what is missing of images; say of which one it failed, by id, and why."""
+        refused: dict[str, str] = {}
+        for image in images:
+            name = self._registered(image)
+            if name is None or not self._lacks(image):
+                continue
+            self.progress("", f"Fetching {name.familiar()}", 0, 0)
+            try:
+                await self.fetch(name, image)
+            except NoSpace:
+                raise
+            except HeftError as error:
+                refused[image.id] = str(error)
+            for digest in _digests(self.store.images.get(image.id, image)):
+                hold.blob(digest)
+        return refused
+
+    def _lacks(self, image: Image) -> bool:
+        """Say whether a blob of an image, as it is now, is not there."""
+        now = self.store.images.get(image.id, image)
+        return any(digest not in self.store.blobs for digest in _digests(now))
+
+    def _registered(self, image: Image) -> Reference | None:
+        """Give the name under which a registry has exactly this image, if any is known."""
+        names = map(Reference.parse, self.store.references(image.id))
+        return next((name for name in names if name.digest), None)
+
+    def _tell_blob(
+        self, digest: str, problem: str, images: Sequence[Image], refused: dict[str, str]
+    ) -> None:
+        left = [image for image in images if self._lacks(image)]
+        names = [str(name) for image in images if (name := self._registered(image))]
+        if not self.repair:
+            done, todo = "", f"fsck --repair, or: {self._advice(images)}"
+        elif not left:
+            done, todo = f"it was fetched again of {names[0]}", ""
+        else:
+            why = next((refused[image.id] for image in left if image.id in refused), "")
+            done = f"it was removed, but not fetched: {why}" if why else "it was removed"
+            todo = self._advice(left)
+        self._tell("blob", digest, problem, done, todo, images=images)
+
+    def _advice(self, images: Sequence[Image]) -> str:
+        """Say what brings back what is missing of images."""
+        names = [name for image in images if (name := self._registered(image))]
+        return f"heft pull {names[0].familiar()}" if names else LOAD_AGAIN
 
     # Layers
 
@@ -147,7 +203,7 @@ class Check:
         if layer.digest in self._bad or (number and chains[number - 1] in self._bad):
             self._bad.add(chain)
             if record is None:
-                self._tell_layer(chain, "it is missing", todo=LOAD_AGAIN)
+                self._tell_layer(chain, "it is missing", todo=self._advice([image]))
             return
         with self.store.layers.workplace() as place:
             try:
@@ -158,7 +214,8 @@ class Check:
                 raise
             except HeftError as error:
                 self._bad.add(chain)
-                self._tell_layer(chain, f"its blob makes no layer: {error}", todo=LOAD_AGAIN)
+                problem = f"its blob makes no layer: {error}"
+                self._tell_layer(chain, problem, todo=self._advice([image]))
                 return
             problem = await self._problem(chain, applied)
             if problem:

@@ -75,8 +75,13 @@ class Pulling:
         _check(manifest, config, platform)
         known = self._store.names.get(str(name))
         with self._store.hold() as hold:
-            layers = await self._layers(registry, manifest, config.diff_ids, hold, progress)
-            hold.blob(await self._store.blobs.add(content))
+            blobs = self._store.blobs
+            while True:
+                hold.blob(await blobs.add(content))
+                layers = await self._layers(registry, manifest, config.diff_ids, hold, progress)
+                needed = (manifest.config.digest, *(layer.digest for layer in layers))
+                if all(digest in blobs for digest in needed):
+                    break  # else `fsck --repair` took a damaged one away meanwhile
             reach("pull.config")
             records = map(self._store.layers.get, chain_ids(config.diff_ids))
             size = sum(record.size for record in records if record)
@@ -152,6 +157,7 @@ class Pulling:
                     diff_ids[: number + 1],
                     downloads.get(descriptor.digest),
                     parts[descriptor.digest],
+                    registry,
                 )
                 for number, descriptor in enumerate(manifest.layers)
             ]
@@ -174,13 +180,20 @@ class Pulling:
         diff_ids: tuple[str, ...],
         download: Download | None,
         part: _Part,
+        registry: Registry,
     ) -> Layer:
         chain = chain_ids(diff_ids)[-1]
         if known := self._there(chain, diff_ids[-1]):
             return known
 
         async def unpack() -> Layer:
-            return await self._unpack(descriptor, diff_ids, download, part)
+            if download is not None or self._blob(descriptor, diff_ids[-1]):
+                return await self._unpack(descriptor, diff_ids, download, part)
+            # It was there when the pull began: `fsck --repair` took it away.
+            async with self.downloads.fetching(
+                registry, descriptor.digest, descriptor.size, part.downloading
+            ) as fetched:
+                return await self._unpack(descriptor, diff_ids, fetched, part)
 
         layer = await self._unpacking.do(f"{chain} {descriptor.digest}", unpack)
         part.progress(part.name, "Pull complete", 0, 0)

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING
 from heft.errors import HeftError, InvalidArgument, NotFound
 from heft.images.pulling import Pulled, Pulling, explained
 from heft.images.pushing import Pushed, Pushing
-from heft.images.reference import DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN, Reference
+from heft.images.reference import DEFAULT_DOMAIN, Reference
 from heft.images.registry import manifests
 from heft.images.registry.client import Registry
 from heft.images.registry.configuration import HUB
+from heft.images.registry.credentials import NOBODY, domain_of
 from heft.images.registry.search import Found, search
 from heft.images.registry.signing_in import sign_in
 from heft.images.registry.web import Web
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from heft.images.importing import Progress
     from heft.images.registry.credentials import Credentials
     from heft.images.registry.manifests import Document
     from heft.images.store import Store
+    from heft.model.image import Image
 
 __all__ = ["Found", "Pulled", "Pushed", "Remote"]
 
@@ -70,6 +72,19 @@ class Remote:
             Reference.parse(str(each))
         return [await self._pulling.pull(n, platform, credentials, progress) for n in names]
 
+    async def restore(
+        self,
+        name: Reference,
+        image: Image,
+        known: Mapping[str, Credentials],
+        progress: Progress,
+    ) -> None:
+        """Fetch what is missing of an image that a registry has under a name with a digest.
+
+        `known` are credentials by registry. Raises as `Pulling.pull`.
+        """
+        await self._pulling.pull(name, image.platform, known.get(name.domain, NOBODY), progress)
+
     async def push(self, reference: str, credentials: Credentials, progress: Progress) -> Pushed:
         """Push an image under the name that it has. Raises `NotFound`, else as `Registry`."""
         name = Reference.parse(reference).with_default_tag()
@@ -105,9 +120,8 @@ class Remote:
 
         Raises `Unauthorized`, `HostError`.
         """
-        host = server.removeprefix("https://").removeprefix("http://").partition("/")[0]
-        if host in ("", DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN):
-            host = HUB
+        domain = domain_of(server)
+        host = HUB if domain == DEFAULT_DOMAIN else domain
         insecure = self.web.configuration().is_insecure(host)
         return await sign_in(self.web, host, credentials, insecure=insecure)
 

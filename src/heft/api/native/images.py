@@ -9,6 +9,7 @@ import msgspec
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
 from heft.errors import InvalidArgument
+from heft.images.registry import credentials
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -65,8 +66,9 @@ async def take(call: Call) -> web.StreamResponse:
 async def check(call: Call) -> web.StreamResponse:
     """Check the store; the answer is lines of progress, then one for each thing that is damaged."""
     body = await call.body(_CHECK)
+    known = credentials.read_all(call.request.headers.get("X-Registry-Config", ""))
     reporter = Reporter(call)
     return await reporter.run(
-        call.engine.check_images(repair=body.repair, progress=reporter),
+        call.engine.check_images(repair=body.repair, known=known, progress=reporter),
         lambda found: [{"finding": msgspec.to_builtins(each)} for each in found],
     )

@@ -25,7 +25,8 @@ def run(call: Invocation) -> int:
     """Check the store, and say what is damaged."""
     repair = call.flags.on("repair")
     found: list[dict[str, Any]] = []
-    answer = call.client.open("POST", "/heft/v1/fsck", body={"repair": repair})
+    headers = _known(call) if repair else {}
+    answer = call.client.open("POST", "/heft/v1/fsck", body={"repair": repair}, headers=headers)
     progress = on_stderr(quiet=call.flags.on("quiet"))
     follow(_picked(answer.lines(), found), progress, sys.stderr.write)
     for finding in found:
@@ -36,6 +37,14 @@ def run(call: Invocation) -> int:
         return 0
     print(f"{len(found)} damaged, {len(found) - len(left)} of them repaired")
     return LEFT if left else CORRECTED
+
+
+def _known(call: Invocation) -> dict[str, str]:
+    """Say who somebody is to the registries that images here are known to be in."""
+    from heft.cli.docker_config import headers_of
+
+    images = call.client.get("/images/json", all=True)
+    return headers_of(digest for image in images for digest in image["RepoDigests"] or ())
 
 
 def _picked(lines: Iterable[bytes], found: list[dict[str, Any]]) -> Iterator[bytes]:
@@ -65,6 +74,6 @@ FSCK = Command(
     run,
     flags=(
         switch("quiet", "Suppress the progress", "q"),
-        switch("repair", "Make again what can be made again, and remove what is damaged"),
+        switch("repair", "Make or fetch again what can be, and remove what is damaged"),
     ),
 )

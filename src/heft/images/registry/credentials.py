@@ -1,7 +1,7 @@
 """Who somebody is to a registry, as Docker's clients say it.
 
 The header `X-Registry-Auth` is JSON in base64url (moby, api/types/registry/authconfig.go); `POST
-/auth` has the same JSON as its body.
+/auth` has the same JSON as its body. `X-Registry-Config` is an object of such, by registry.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from heft.errors import InvalidArgument
+from heft.images.reference import DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN
 
 LONGEST = 1 << 16
 """Characters of the header."""
+T = TypeVar("T")
 
 
 class AuthConfig(
@@ -56,19 +59,32 @@ NOBODY = Credentials()
 
 def read_header(text: str) -> Credentials:
     """Read `X-Registry-Auth`; an empty one is nobody's. Raises `InvalidArgument`."""
-    if not text:
-        return NOBODY
+    # Clients send this for nobody too: Compose "null", docker-py "{}".
+    return of(_decoded(text, "X-Registry-Auth", AuthConfig) or AuthConfig())
+
+
+def read_all(text: str) -> dict[str, Credentials]:
+    """Read `X-Registry-Config`: credentials by the domain of images. Raises `InvalidArgument`."""
+    given = _decoded(text, "X-Registry-Config", dict[str, AuthConfig]) or {}
+    return {domain_of(server): of(each) for server, each in given.items()}
+
+
+def domain_of(server: str) -> str:
+    """Give the domain of images at a registry that may be called by its address."""
+    host = server.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return DEFAULT_DOMAIN if host in ("", LEGACY_DEFAULT_DOMAIN) else host
+
+
+def _decoded(text: str, header: str, kind: type[T]) -> T | None:
     if len(text) > LONGEST:
-        raise InvalidArgument("invalid X-Registry-Auth header: it is too long")
+        raise InvalidArgument(f"invalid {header} header: it is too long")
     try:
         url_safe = text.strip().translate(str.maketrans("+/", "-_")).rstrip("=")
         padded = url_safe + "=" * (-len(url_safe) % 4)
         content = base64.b64decode(padded, altchars=b"-_", validate=True)
-        # Clients send this for nobody too: Compose "null", docker-py "{}".
-        given = msgspec.json.decode(content or b"{}", type=AuthConfig | None)
+        return msgspec.json.decode(content or b"null", type=kind | None)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise InvalidArgument(f"invalid X-Registry-Auth header: {error}") from error
-    return of(given or AuthConfig())
+        raise InvalidArgument(f"invalid {header} header: {error}") from error
 
 
 def of(given: AuthConfig) -> Credentials:
