@@ -11,7 +11,7 @@ from yarl import URL
 
 from heft.errors import Forbidden, HeftError, InvalidArgument
 from heft.images.reference import Reference
-from heft.images.registry import configuration, credentials, manifests
+from heft.images.registry import client, configuration, credentials, manifests
 from heft.images.registry.attempts import retry_after
 from heft.images.registry.authorization import challenges
 from heft.images.registry.manifests import Document
@@ -54,7 +54,14 @@ def test_credentials() -> None:
         assert credentials.read_header(nobody) == credentials.NOBODY
     with pytest.raises(InvalidArgument, match="X-Registry-Auth"):
         credentials.read_header("!")
+    with pytest.raises(InvalidArgument, match="registrytoken"):
+        credentials.read_header(header(registrytoken="t\r\nX: y"))
     assert "ü" not in repr(read)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "x", "9" * 5000])
+def test_numbers_that_are_none(text: str) -> None:
+    assert client._number(text) is None
 
 
 @given(st.text(max_size=100) | st.binary(max_size=100).map(lambda b: base64.b64encode(b).decode()))

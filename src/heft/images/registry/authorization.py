@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CLIENT = "heft"
 DEFAULT_SECONDS = 60
 """How long a token is good for that does not say."""
+MOST_SECONDS = 24 * 3600
 MARGIN_SECONDS = 10
 LARGEST_TOKEN = 1 << 18
 """Bytes of a token server's answer."""
@@ -123,7 +124,9 @@ class Authorization:
         value = answer.token or answer.access_token
         if not value:
             raise HostError(f"{realm.host} gave an answer without a token")
-        return value, float(answer.expires_in or DEFAULT_SECONDS)
+        if not value.isprintable():
+            raise HostError(f"{realm.host} gave a token that no header can have")
+        return value, float(min(answer.expires_in or DEFAULT_SECONDS, MOST_SECONDS))
 
     async def _ask(
         self,

@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 CHUNK = 256 << 20
 """Bytes of a blob that are sent in one request; what stands between has bounds."""
 MOST_TAGS = 100_000
+MOST_PAGES = 1000
 LARGEST_LIST = 16 << 20
-"""Bytes of one page of tags."""
+"""Bytes of all pages of tags."""
+MOST_DIGITS = 18
+"""Of a number of bytes that a registry names."""
 
 
 class _Tags(msgspec.Struct, frozen=True):
@@ -100,12 +103,14 @@ class Registry:
     async def tags(self) -> list[str]:
         """Give all tags. Raises as `manifest`."""
         found: list[str] = []
+        left = LARGEST_LIST
         place: str | URL = "tags/list?n=1000"
-        while place:
+        for _ in range(MOST_PAGES):
             async with self._ask("GET", place) as answer:
                 if answer.status != 200:
                     raise await failure(answer, f"tags of {self.endpoint}")
-                content = await read_bounded(answer, LARGEST_LIST)
+                content = await read_bounded(answer, left)
+                left -= len(content)
                 link = answer.links.get("next")
                 place = self._transport.led_on(answer, str(link["url"])) if link else ""
             try:
@@ -114,7 +119,9 @@ class Registry:
                 raise HostError(f"{self.endpoint} gave no list of tags: {error}") from error
             if len(found) > MOST_TAGS:
                 raise InvalidArgument(f"{self.endpoint} has more than {MOST_TAGS} tags")
-        return found
+            if not place:
+                return found
+        raise InvalidArgument(f"{self.endpoint} has more than {MOST_PAGES} pages of tags")
 
     # Fetching
 
@@ -175,10 +182,10 @@ class Registry:
         begin = 0
         if answer.status == 206:
             unit, _, shown = answer.headers.get("Content-Range", "").partition(" ")
-            first = shown.partition("-")[0]
-            if unit != "bytes" or not first.isdecimal() or int(first) > at:
+            first = _number(shown.partition("-")[0])
+            if unit != "bytes" or first is None or first > at:
                 raise HostError(f"{self.endpoint.host} gives another part of {digest} than asked")
-            begin = int(first)
+            begin = first
         length = answer.content_length
         if length is not None and begin + length != size:
             raise self._lies(digest, size)
@@ -297,7 +304,13 @@ class Registry:
 def _received(answer: aiohttp.ClientResponse, otherwise: int) -> int:
     """Give how many bytes of an upload are there (`Range: 0-LAST`)."""
     first, _, last = answer.headers.get("Range", "").rpartition("=")[2].partition("-")
-    if not (first.isdecimal() and last.isdecimal()):
+    end = _number(last)
+    if _number(first) is None or end is None:
         return otherwise
     # An upload of nothing yet is "0-0" to many, which could be one byte too.
-    return int(last) + 1 if last != "0" else 0
+    return end + 1 if end else 0
+
+
+def _number(text: str) -> int | None:
+    """Read a number of bytes; None if it is none, or more than anything has."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None

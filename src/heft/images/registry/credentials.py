@@ -96,6 +96,8 @@ def of(given: AuthConfig) -> Credentials:
         except (binascii.Error, ValueError) as error:
             raise InvalidArgument(f"invalid auth: {error}") from error
         username, _, password = pair.partition(":")
+    if not (given.registry_token or "").isprintable():
+        raise InvalidArgument("invalid registrytoken: it has line breaks or other such characters")
     return Credentials(
         username, password.rstrip("\0"), given.identity_token or "", given.registry_token or ""
     )

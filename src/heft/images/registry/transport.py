@@ -68,7 +68,10 @@ class Transport:
         self._origin: URL | None = None
 
     async def origin(self) -> URL:
-        """Give scheme and host. An insecure registry is asked first whether it has HTTPS."""
+        """Give scheme and host. An insecure registry is asked first whether it has HTTPS.
+
+        That is not remembered for another time: it may have HTTPS by then, as Docker sees it.
+        """
         if self._origin is None:
             scheme = "http" if self._insecure and not await self._has_tls() else "https"
             try:
@@ -78,19 +81,13 @@ class Transport:
         return self._origin
 
     async def _has_tls(self) -> bool:
-        if self.host in self.web.plain:
-            return False
         try:
             async with await self._once("GET", URL(f"https://{self.host}/v2/"), {}, None):
                 return True
         except BROKEN:
-            pass
+            return False
         except ValueError as error:
             raise InvalidArgument(f"invalid registry {self.host}: {error}") from error
-        with contextlib.suppress(*BROKEN):
-            async with await self._once("GET", URL(f"http://{self.host}/v2/"), {}, None):
-                self.web.plain.add(self.host)
-        return False
 
     @contextlib.asynccontextmanager
     async def request(

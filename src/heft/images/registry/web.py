@@ -45,8 +45,6 @@ class Web:
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[tuple[object, bool], ssl.SSLContext] = {}
         """By the certificates' files: hosts without own ones share one, however many there are."""
-        self.plain: set[str] = set()
-        """Insecure registries that turned out not to have HTTPS."""
 
     def configuration(self) -> Configuration:
         """Read which registries are reached how. Raises `InvalidArgument`, `HostError`."""
