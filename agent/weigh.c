@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@
 #define BLOCK (1 << 20)
 #define FILE_BLOCKS 24
 #define SLICES 8
+#define PEERS 16 /* that a sink takes from at once */
 #define LIFETIME 120 /* seconds, whatever becomes of who started it */
 
 static char block[BLOCK];
@@ -160,6 +162,32 @@ static int measure(int count, char **words)
     return 0;
 }
 
+static void forget(struct pollfd *peers, int *count, int which)
+{
+    close(peers[which].fd);
+    memmove(peers + which, peers + which + 1, (size_t)(--*count - which) * sizeof *peers);
+}
+
+/* Take what is sent by all that connect; of too many, the first has to go: it may be a machine that
+ * was removed midway, from which nothing comes any more, not even an end. */
+static void swallow(int listening)
+{
+    struct pollfd peers[1 + PEERS] = {{.fd = listening, .events = POLLIN}};
+    int count = 1;
+    while (poll(peers, (nfds_t)count, -1) > 0) {
+        for (int which = count - 1; which; which--)
+            if (peers[which].revents && recv(peers[which].fd, block, sizeof block, 0) <= 0)
+                forget(peers, &count, which);
+        if (!peers[0].revents)
+            continue;
+        if (count > PEERS)
+            forget(peers, &count, 1);
+        int peer = accept(listening, NULL, NULL);
+        if (peer >= 0)
+            peers[count++] = (struct pollfd){.fd = peer, .events = POLLIN};
+    }
+}
+
 static int sink(const char *address)
 {
     struct sockaddr_in at = {.sin_family = AF_INET};
@@ -168,19 +196,15 @@ static int sink(const char *address)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (inet_pton(AF_INET, address, &at.sin_addr) != 1 ||
-        bind(listening, (struct sockaddr *)&at, sizeof at) || listen(listening, 4) ||
+        bind(listening, (struct sockaddr *)&at, sizeof at) || listen(listening, PEERS) ||
         getsockname(listening, (struct sockaddr *)&at, &size)) {
         perror(address);
         return 1;
     }
     printf("%d\n", ntohs(at.sin_port));
     fflush(stdout);
-    for (;;) {
-        int peer = accept(listening, NULL, NULL);
-        while (peer >= 0 && recv(peer, block, sizeof block, 0) > 0)
-            ;
-        close(peer);
-    }
+    swallow(listening);
+    return 1;
 }
 
 static void too_long(int number)

@@ -1,15 +1,21 @@
 """`heft weigh`: one image at every weight, measured; and nothing of it is left."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from heft.cli.weighing import machines as owners
+from heft.cli.weighing import program
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -67,6 +73,7 @@ def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> Non
 
 
 def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) -> None:
+    before = os.listdir(tempfile.gettempdir())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(
             [*heft.program, "weigh", "-q", BUSYBOX],
@@ -90,6 +97,35 @@ def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) 
             eventually(lambda: len(machines(weighing)) <= 1)
         else:
             assert machines(weighing) == []
+    assert not [name for name in os.listdir(tempfile.gettempdir()) if name not in before]
+
+
+def test_whose_machine_it_was() -> None:
+    own = owners._own()
+    space, _, _ = own.rpartition(".")[0].rpartition(".")
+    assert not owners._is_gone(own)
+    assert owners._is_gone(f"{own}1")
+    assert owners._is_gone(f"{space}.{(1 << 22) + 1}.5")
+    # What cannot be seen from here may still be wanted.
+    assert not owners._is_gone(f"{space}1.{(1 << 22) + 1}.5")
+    assert not owners._is_gone("")
+
+
+def test_a_sink_takes_from_many_at_once(weighing: Daemon) -> None:
+    code = weighing.request("GET", "/heft/v1/probe").body
+    with program.here(code) as here, program.sink(here, "127.0.0.1") as to, ExitStack() as stack:
+        assert to is not None
+
+        def connect() -> socket.socket:
+            made = socket.create_connection((to[0], int(to[1])), timeout=patience(5))
+            return stack.enter_context(made)
+
+        silent = [connect() for _ in range(17)]
+        other = connect()
+        other.sendall(bytes(1 << 22))
+        other.shutdown(socket.SHUT_WR)
+        assert other.recv(1) == b""
+        assert silent[0].recv(1) == b""
 
 
 def test_what_cannot_be_weighed(heft: Client, weighing: Daemon) -> None:

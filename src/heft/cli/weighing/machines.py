@@ -1,7 +1,8 @@
 """Machines that are there only to be measured, and are always removed.
 
 They go by themselves when whoever watches them goes: their input ends then, and with it what runs
-in them. What a killed command left before that is removed by the next.
+in them. What a killed command left before that is removed by the next: at once where it can see
+that its process is gone, else when no command could still want it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LABEL = "heft.weigh"
 LONGEST = 15.0
 """Seconds that the user's command may take at one weight."""
+OLDEST = 600.0
+"""Seconds after which a machine is nobody's: none is measured for nearly as long."""
 SILENCE = 30.0
 """Seconds without a word after which a machine is given up."""
 
@@ -152,22 +155,33 @@ def sweep(client: Client) -> None:
     """Remove the machines of commands that are not there any more."""
     asked = {"label": [LABEL]}
     for each in client.get("/containers/json", all=True, filters=json.dumps(asked)):
-        if not _is_there(str(each["Labels"].get(LABEL, ""))):
+        old = time.time() - float(each["Created"]) > OLDEST
+        if old or _is_gone(str(each["Labels"].get(LABEL, ""))):
             with contextlib.suppress(Refusal):
                 client.delete(path("containers", str(each["Id"])), force=True)
 
 
 def _own() -> str:
-    return f"{os.getpid()}.{_started(os.getpid())}"
+    return f"{_space()}.{os.getpid()}.{_started(str(os.getpid()))}"
 
 
-def _is_there(owner: str) -> bool:
-    """Say whether a process (its id, and its start in clock ticks after boot) still runs."""
-    pid, _, started = owner.partition(".")
-    return pid.isdecimal() and _started(int(pid)) == started
+def _space() -> str:
+    """Name what the ids of processes are good in: this boot, and a namespace of it."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return f"{file.read().strip()}.{os.stat('/proc/self/ns/pid').st_ino}"
 
 
-def _started(pid: int) -> str:
+def _is_gone(owner: str) -> bool:
+    """Say whether a process (its space, its id, its start in clock ticks after boot) has ended.
+
+    Of a process in another space that cannot be said.
+    """
+    process, _, started = owner.rpartition(".")
+    space, _, pid = process.rpartition(".")
+    return space == _space() and pid.isdecimal() and _started(pid) != started
+
+
+def _started(pid: str) -> str:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b") ")[2].split()[19].decode()

@@ -10,10 +10,10 @@ import io
 import os
 import subprocess
 import tarfile
-import tempfile
 import time
 
 from heft.cli.failures import Failure
+from heft.cli.frames import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,29 +67,31 @@ class Results:
 
 
 @contextlib.contextmanager
-def here(program: bytes) -> Iterator[str]:
-    """Give the path of the program on this host."""
-    with tempfile.TemporaryDirectory(prefix="heft-weigh-") as directory:
-        path = os.path.join(directory, "heft-weigh")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
-            file.write(program)
-        yield path
+def here(program: bytes) -> Iterator[int]:
+    """Give the program on this host: a file in memory, which goes with who has it open."""
+    file = os.memfd_create(NAME)
+    try:
+        write_all(file, program)
+        yield file
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
-def sink(path: str, address: str) -> Iterator[tuple[str, str] | None]:
+def sink(program: int, address: str) -> Iterator[tuple[str, str] | None]:
     """Take what is sent to an address of this host; give it and a port, None if it is not ours."""
-    with _running([path, "sink", address], stderr=subprocess.DEVNULL) as process:
+    with _running(program, "sink", address, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         port = process.stdout.readline().decode().strip()
         yield (address, port) if port else None
 
 
-def natively(path: str, column: Column, to: tuple[str, str] | None) -> None:
+def natively(program: int, column: Column, to: tuple[str, str] | None) -> None:
     """Measure this host itself; files are in /var/tmp."""
     results = Results(column)
     begun = time.monotonic()
-    with _running([path, "measure", "/var/tmp", *(to or ())], stdin=subprocess.PIPE) as process:  # noqa: S108
+    words = ("measure", "/var/tmp", *(to or ()))  # noqa: S108
+    with _running(program, *words, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         while not results.idle:
             data = os.read(process.stdout.fileno(), 4096)
@@ -109,9 +111,15 @@ def _memory(pid: int) -> int:
 
 @contextlib.contextmanager
 def _running(
-    command: list[str], *, stdin: int = subprocess.DEVNULL, stderr: int | None = None
+    program: int, *words: str, stdin: int = subprocess.DEVNULL, stderr: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr)
+    process = subprocess.Popen(
+        [f"/proc/self/fd/{program}", *words],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        pass_fds=[program],
+    )
     try:
         yield process
     finally:
