@@ -24,6 +24,8 @@ POINTS: frozenset[str] = frozenset(
         "start.prepared",
         "start.released",
         "start.recorded",
+        "emulator.mounted",
+        "emulator.registered",
         "heavy.grouped",
         "heavy.shared",
         "heavy.spawned",

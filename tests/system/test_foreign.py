@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from heft.host import emulators
 from tests.harness import foreign
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
@@ -21,7 +20,7 @@ def foreign_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]
     """Give a daemon that has an image of arm64 too."""
     with serving(tmp_path_factory.mktemp("foreign")) as daemon:
         path = f"/images/create?fromSrc=-&repo={IMAGE}&platform={PLATFORM}"
-        answer = daemon.request("POST", path, busybox_tar(program=foreign.PROGRAM))
+        answer = daemon.request("POST", path, busybox_tar(program=foreign.program("arm64")))
         assert answer.status == 200, answer.body
         yield daemon
 
@@ -62,8 +61,6 @@ def test_its_image_says_what_it_is_for(client, daemon):
     assert shown.stdout.strip() == PLATFORM
     made = client("create", "--runtime", "heavy", IMAGE, "true")
     assert f"platform ({PLATFORM}) does not match the detected host platform" in made.stderr
-    light = client("create", "--platform", PLATFORM, IMAGE, "true")
-    assert ("no programs of linux/arm64" in light.stderr) != emulators.executes("arm64")
     body = {"Image": IMAGE, "Cmd": ["true"]}
     other = daemon.request("POST", "/containers/create?platform=linux/s390x", body)
     assert other.status == 404
@@ -82,6 +79,6 @@ def test_a_kit_is_of_one_architecture(client):
 def test_it_is_weighed(daemon):
     done = Client("heft", daemon)("weigh", "-q", "--json", IMAGE, timeout=patience(120))
     columns = {each["weight"]: each for each in json.loads(done.stdout)["columns"]}
-    assert columns["heavy"]["platform"] == PLATFORM
-    assert columns["heavy"]["why"] == ""
-    assert columns["heavy"]["values"]["cpu"] < columns["native"]["values"]["cpu"] / 2
+    for weight in ("light", "heavy"):
+        assert (columns[weight]["platform"], columns[weight]["why"]) == (PLATFORM, "")
+        assert columns[weight]["values"]["cpu"] < columns["native"]["values"]["cpu"] / 2

@@ -1,7 +1,9 @@
 """What is registered with binfmt_misc: read from a real one, of a user namespace of the test's."""
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,38 @@ def test_what_a_header_is_for():
     big = b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16"
     found = [elf.architecture(each) for each in (HEADER, big, HEADER[:19], bytes(20))]
     assert found == ["arm64", "s390x", "", ""]
+
+
+def test_what_is_registered_is_what_debian_registers():
+    for architecture in ("arm", "arm64", "ppc64le", "riscv64", "s390x"):
+        found = emulators.find(architecture)
+        assert found is not None
+        theirs = Path(f"/usr/lib/binfmt.d/{found.name.removesuffix('-static')}.conf").read_text()
+        ours = emulators.entry("heft-1", architecture, found).decode()
+        *_, magic, mask, interpreter, flags = ours.split(":")
+        *_, their_magic, their_mask, _, their_flags = theirs.strip().split(":")
+        assert (interpreter, set(flags)) == (str(found), set(their_flags))
+        masked = [_masked(magic, each) for each in (mask, their_mask)]
+        assert masked[0] == masked[1] == _masked(their_magic, mask)
+
+
+def _masked(magic: str, mask: str) -> bytes:
+    """Give what the first 20 bytes of a program must be, but for its ABI and its kind's version."""
+    both = zip(_bytes(magic)[:20], _bytes(mask)[:20], strict=True)
+    masked = bytearray(one & other for one, other in both)
+    masked[7] = 0
+    return bytes(masked)
+
+
+def _bytes(escaped: str) -> bytes:
+    return bytes.fromhex(escaped.replace("\\x", ""))
+
+
+def test_what_needs_no_emulator():
+    here = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    assert emulators.is_native(here)
+    assert emulators.can_execute(here)
+    assert not emulators.is_native("s390x")
+    assert emulators.needed(here) is None
+    assert not emulators.can_execute("vax")
+    assert emulators.architecture("linux/arm/v7") == "arm"

@@ -224,7 +224,7 @@ CHECKS = (
         kind=Kind.FILE,
         probe=handlers,
         helps=weights(FOREIGN),
-        lack="the kernel does not know which emulator runs which program",
-        remedy="apt-get install qemu-user-static binfmt-support",
+        lack="each machine of another platform has its emulator registered for itself",
+        remedy="none is needed; apt-get install binfmt-support registers those there are",
     ),
 )

@@ -211,7 +211,7 @@ CHECKS = (
         probe=emulators,
         required=weights(FOREIGN),
         lack="programs of another architecture cannot be executed at the light weight",
-        remedy="apt-get install qemu-user-static",
+        remedy="make foreign, or apt-get install qemu-user-static",
     ),
     Check(
         name="QEMU of other architectures",

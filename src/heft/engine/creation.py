@@ -165,11 +165,12 @@ def _check_platform(image: Image, request: CreateRequest, *, own_kernel: bool) -
             f"The requested image's platform ({image.platform}) does not match the detected host"
             f" platform ({here}) and no specific platform was requested"
         )
-    is_known = image.architecture in architectures.ALL
-    if is_known and not own_kernel and not emulators.executes(image.architecture):
+    if not own_kernel and not emulators.can_execute(image.architecture):
+        known = image.architecture in architectures.ALL
+        other = "; --weight heavy starts a machine that does" if known else ""
         warnings.append(
-            f"This host's kernel executes no programs of {image.platform} (no emulator of them is"
-            " registered with binfmt_misc, flag F); --weight heavy starts a machine that does"
+            f"This host's kernel executes no programs of {image.platform}: install their emulator"
+            f" (make foreign; Debian: qemu-user-static){other}"
         )
     return tuple(warnings)
 

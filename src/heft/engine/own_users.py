@@ -3,7 +3,8 @@
 It is pinned under the run directory while the machine runs, as its network's link and its mounts
 need it before there is a process in it. Machines with a kernel of their own have users of their own
 anyway, and get none. Who joins another machine's namespaces joins that of its users too: without,
-it would have no rights in the others (user_namespaces(7)).
+it would have no rights in the others (user_namespaces(7)). Machines of another platform get one in
+which all users are the host's, for an emulator of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from heft.engine import user_ranges
 from heft.errors import Conflict
 from heft.faults import reach
-from heft.host import user_namespaces
+from heft.host import emulators, user_namespaces
+from heft.model.ids import SAME
 
 if TYPE_CHECKING:
     from heft.engine.parts import Parts
@@ -87,8 +89,10 @@ def _choose(parts: Parts, machine: Machine) -> IdMap | None:
     user_ranges.check(machine.host_config, parts.settings.remap)
     others = joined(parts, machine)
     if not others:
-        taken = (other.ids for other in parts.records if other.ids is not None)
-        return user_ranges.choose(machine.host_config, parts.settings.remap, taken)
+        used = (other.ids for other in parts.records)
+        taken = (ids for ids in used if ids is not None and ids != SAME)
+        chosen = user_ranges.choose(machine.host_config, parts.settings.remap, taken)
+        return chosen or (SAME if _is_emulated(machine) else None)
     ids = others[0].ids
     if any(other.ids != ids for other in others):
         raise Conflict(
@@ -96,6 +100,16 @@ def _choose(parts: Parts, machine: Machine) -> IdMap | None:
             hint="start them with the same --userns",
         )
     return ids
+
+
+def _is_emulated(machine: Machine) -> bool:
+    """Say whether a machine of another platform gets a namespace for its emulator's sake alone.
+
+    Not one that is to have rights on the host, or was said to have the host's users.
+    """
+    if not emulators.are_namespaced() or not user_ranges.are_possible(machine.host_config):
+        return False
+    return emulators.needed(emulators.architecture(machine.platform)) is not None
 
 
 async def _remove(pin: Path) -> None:

@@ -86,6 +86,12 @@ def check(host: HostConfig, remap: Remap) -> None:
         )
 
 
+def are_possible(host: HostConfig) -> bool:
+    """Say whether a machine that did not ask for it can be in a user namespace."""
+    shared = "host" in (host.network_mode, host.pid_mode)
+    return not (mode(host) or host.privileged or shared)
+
+
 def choose(host: HostConfig, remap: Remap, taken: Iterable[IdMap]) -> IdMap | None:
     """Give the ids of a machine that is about to start; None: the host's.
 

@@ -34,6 +34,11 @@ class IdMap(msgspec.Struct, frozen=True):
         return _overlap(self.users, other.users) or _overlap(self.groups, other.groups)
 
 
+_EVERY = (IdRange(0, 0, (1 << 32) - 1),)
+SAME = IdMap(_EVERY, _EVERY)
+"""Every id is the host's own: the namespace is there for its rights, not for its users."""
+
+
 def outside(ranges: tuple[IdRange, ...], inside: int) -> int:
     """Give an id of the machine as the host has it. Raises `KeyError` if it is in no range."""
     for each in ranges:

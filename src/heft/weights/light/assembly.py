@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from heft.errors import NotSupported, StartFailed
 from heft.faults import reach
 from heft.host import mounts, paths
-from heft.weights.light import device_nodes, devices, prepared_mounts, roots, spec, users
+from heft.weights.light import device_nodes, devices, emulation, prepared_mounts, roots, spec, users
 from heft.weights.light.default_profile import default_profile
 from heft.weights.light.failures import REFUSED
 from heft.weights.light.seccomp import converted
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from heft.weights.base import Launch
+    from heft.weights.light.emulation import Emulation
     from heft.weights.light.filters import Filters
     from heft.weights.light.host_facts import HostFacts
     from heft.weights.light.record import Record, RunDirectory
@@ -39,6 +40,7 @@ def assemble(
     filters: Filters,
     cgroup: str,
     shm: str = "",
+    emulated: Emulation | None = None,
 ) -> None:
     """Mount the root and write the plan. Raises `HeftError`; what was done stays.
 
@@ -47,6 +49,8 @@ def assemble(
     run.make(launch.ids.root[1] if launch.ids else None)
     roots.mount(launch, run)
     reach("light.mounted")
+    if emulated is not None:
+        emulation.lend(emulated, run)
     launch = prepared_mounts.make(launch, run)
     identity = users.look_up(run.rootfs, launch.process.user, launch.process.groups)
     with roots.its_root(launch):
@@ -64,19 +68,22 @@ def assemble(
         init=find_init() if launch.init else "",
         shm=shm,
         dev=str(run.devices) if launch.ids is not None else "",
+        emulators=emulated is not None and emulated.own,
         seccomp=None if compiled else profile,
         seccomp_compiled=compiled,
     )
     run.write_config(spec.config(launch, findings))
 
 
-def hand_over(run: RunDirectory, record: Record) -> None:
-    """Write down that the workload is there, and leave the root to it.
+def hand_over(run: RunDirectory, record: Record, emulated: Emulation | None) -> None:
+    """Write down that the workload is there, and leave the root to it. Raises `HostError`.
 
     It has the mount in a namespace of its own, and keeps it until its end. Here it would be copied
     into the namespace of every further machine, whose runtime would read about all of them: a
     thousand machines cost twice as much to start.
     """
+    if emulated is not None:
+        emulation.give(emulated, run, record.workload.pid)
     run.write(record)
     mounts.unmount(run.rootfs)
 

@@ -73,6 +73,7 @@ def _make_node(device: Device, ids: IdMap, place: Path) -> None:
         raise StartFailed(
             f"device {device.path} is not under /dev, which it must be with user namespaces",
             exit_code=REFUSED,
+            hint="name a place under /dev, or use --userns=host",
         )
     node = place / path.removeprefix("/dev/")
     node.parent.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,11 @@ class RunDirectory:
         return self.devices / "null"
 
     @property
+    def emulators(self) -> Path:
+        """The host's binfmt_misc, where the machine has an entry there."""
+        return self.mounts / "binfmt_misc"
+
+    @property
     def config(self) -> Path:
         """The plan."""
         return self.path / "config.json"

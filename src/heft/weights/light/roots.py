@@ -21,6 +21,7 @@ from heft.failures import translated
 from heft.guest import disks
 from heft.host import loops, mounts
 from heft.host.credentials import files_owned_by
+from heft.model.ids import SAME
 from heft.model.upper import Form, Upper
 
 if TYPE_CHECKING:
@@ -112,15 +113,15 @@ def mount(launch: Launch, run: RunDirectory) -> None:
 
 def its_root(launch: Launch) -> AbstractContextManager[None]:
     """Let this thread make files as the machine's root would, for a while."""
-    if launch.ids is None:
+    if launch.ids in (None, SAME):
         return contextlib.nullcontext()
     return files_owned_by(*launch.ids.root)
 
 
 @contextlib.contextmanager
 def user_namespace(launch: Launch) -> Iterator[int | None]:
-    """Open the namespace of the machine's users; None where they are the host's."""
-    if launch.ids is None:
+    """Open the namespace of the machine's users; None where its ids are the host's."""
+    if launch.ids in (None, SAME):
         yield None
         return
     with translated(f"open {launch.namespaces.user}"):

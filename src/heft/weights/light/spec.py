@@ -47,6 +47,8 @@ class Findings:
     """A directory of the host to be /dev/shm; empty: the machine's own."""
     dev: str = ""
     """A directory of the host to be /dev, with all devices; empty: the runtime makes them."""
+    emulators: bool = False
+    """Whether the machine has a binfmt_misc of its own."""
     seccomp: msgspec.Raw | None = None
     """`linux.seccomp`; None: no filter (or a compiled one)."""
     seccomp_compiled: str = ""
@@ -62,7 +64,13 @@ def config(launch: Launch, findings: Findings) -> bytes:
         "ociVersion": "1.0.2",
         "process": process(launch, launch.process, findings),
         "root": {"path": str(launch.run / "rootfs"), "readonly": launch.root.read_only},
-        "mounts": mounts(launch, init=findings.init, shm=findings.shm, dev=findings.dev),
+        "mounts": mounts(
+            launch,
+            init=findings.init,
+            shm=findings.shm,
+            dev=findings.dev,
+            emulators=findings.emulators,
+        ),
         "annotations": annotations,
         "linux": _linux(launch, findings),
     }
@@ -242,7 +250,7 @@ def _sysctls(launch: Launch) -> dict[str, str]:
     sysctls = {}
     if launch.namespaces.network in ("private", "none"):
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
-        groups = launch.ids.groups[0].count if launch.ids else _GROUPS
+        groups = min(launch.ids.groups[0].count, _GROUPS) if launch.ids else _GROUPS
         sysctls["net.ipv4.ping_group_range"] = f"0 {groups - 1}"
     if launch.domainname and launch.namespaces.uts == "private" and launch.ids is None:
         sysctls["kernel.domainname"] = launch.domainname

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from heft.host.emulators import KIND, REGISTRY
 from heft.model.machine import MountKind
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ _SLAVE = ("slave", "rslave")
 _TMPFS_DEFAULTS = (("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"))
 
 
-def mounts(launch: Launch, *, init: str, shm: str, dev: str = "") -> list[dict[str, Any]]:
+def mounts(
+    launch: Launch, *, init: str, shm: str, dev: str = "", emulators: bool = False
+) -> list[dict[str, Any]]:
     """Give all mounts in the order in which to make them.
 
     `init` is the program to show at `INIT_TARGET` (empty: none), `shm` a directory to be /dev/shm
-    (empty: one of its own), `dev` one to be /dev (empty: the runtime makes it).
+    (empty: one of its own), `dev` one to be /dev (empty: the runtime makes it); `emulators` says
+    whether it has a binfmt_misc of its own.
     """
     asked = [mount_point(point) for point in launch.mounts]
     taken = {mount["destination"].rstrip("/") for mount in asked}
@@ -39,6 +43,9 @@ def mounts(launch: Launch, *, init: str, shm: str, dev: str = "") -> list[dict[s
         if mount["destination"] not in taken
         and not ("/dev" in taken and mount["destination"].startswith("/dev/"))
     ]
+    if emulators:
+        place = str(REGISTRY)
+        result.append(_mount(place, KIND, KIND, "nosuid", "noexec", "nodev"))
     if init:
         result.append(_mount(INIT_TARGET, "bind", init, "bind", "ro", "nosuid", "nodev"))
     return result + asked

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from heft.errors import HostError
 from heft.host import mounts, processes
 from heft.host.cgroups import Group, Layout, children
-from heft.weights.light import monitor, prepared_mounts
+from heft.weights.light import emulation, monitor, prepared_mounts
 from heft.weights.light.record import RunDirectory
 
 if TYPE_CHECKING:
@@ -98,5 +98,6 @@ def _dismantle(run: RunDirectory) -> None:
             run.rootfs.rmdir()
     except OSError as error:
         raise HostError(f"cannot remove {run.rootfs}: {error.strerror}") from error
+    emulation.end(run)
     prepared_mounts.clear(run)
     run.remove()

@@ -22,7 +22,16 @@ from heft.host.cgroups import Group, Layout
 from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Availability, Exit, Started, Stats
-from heft.weights.light import assembly, control, host_facts, monitor, roots, runtime, sweeping
+from heft.weights.light import (
+    assembly,
+    control,
+    emulation,
+    host_facts,
+    monitor,
+    roots,
+    runtime,
+    sweeping,
+)
 from heft.weights.light.execution import execute
 from heft.weights.light.failures import start_failed
 from heft.weights.light.filing import Reach
@@ -120,9 +129,11 @@ class LightWeight(Reach):
         group = self._group(host, launch)
         async with Undo() as undo:
             undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
-            shm = self._shared_memory(launch, run)
+            shm, emulated = self._shared_memory(launch, run), emulation.plan(launch)
             await self._threads.run(
-                lambda: assembly.assemble(launch, run, host.facts, self._filters, group.path, shm)
+                lambda: assembly.assemble(
+                    launch, run, host.facts, self._filters, group.path, shm, emulated
+                )
             )
             what = Monitored(
                 machine_id=launch.id,
@@ -142,7 +153,7 @@ class LightWeight(Reach):
                 record = await self._created(host, run, watcher)
             finally:
                 watcher.close()
-            await self._threads.run(lambda: assembly.hand_over(run, record))
+            await self._threads.run(lambda: assembly.hand_over(run, record, emulated))
             reach("light.recorded")
             profile = assembly.seccomp(launch, host.facts)
             self._filters.learn(host.runtime, run, launch.id, profile)
