@@ -59,6 +59,27 @@ def test_so_it_is_where_nothing_of_json_is_there_yet(text: str) -> None:
     assert "json.decoder.JSONDecodeError: " in done.stderr
 
 
+WITHOUT = r"""
+import sys
+sys.modules["_json"] = None
+from heft.cli import json_text
+value = json_text.loads(' {"a": [1, "\u00fc", null]}')
+print(json_text.dumps(value), ascii(json_text.quoted("\u00fc\n")))
+try:
+    json_text.loads("[1,]")
+except ValueError:
+    json_text.dumps({1: object()})
+"""
+
+
+def test_a_python_without_the_compiled_half_has_the_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == '{"a":[1,"\\u00fc",null]} \'"\\xfc\\\\n"\'\n'
+    assert "TypeError: Object of type object is not JSON serializable" in done.stderr
+
+
 def test_what_json_has_not_is_refused() -> None:
     with pytest.raises(TypeError, match="type object is not JSON serializable"):
         json_text.dumps({"a": object()})

@@ -1,21 +1,17 @@
 """JSON (RFC 8259) by the compiled half of Python's own `json`.
 
 The other half of that package imports `re` and `enum`, which take longer than `heft ps` waits for
-its answer. It is asked for the words where something is wrong.
+its answer. It is asked for the words where something is wrong, and does it all where a Python has
+no such compiled half, or another one: `_json` is CPython's own affair.
 """
 
 from __future__ import annotations
-
-from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _SPACE = " \t\n\r"
-
-quoted = encode_basestring
-"""Gives text as a JSON string in which only what must be escaped is."""
 
 
 class _Plain:
@@ -36,10 +32,30 @@ def _refuse(value: object) -> object:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-_scan: Any = make_scanner(_Plain())  # type: ignore[arg-type]
-_encode: Any = make_encoder(
-    None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True
-)
+_quote: Any
+_scan: Any
+_encode: Any
+try:
+    import _json
+
+    _quote = _json.encode_basestring
+    _scan = _json.make_scanner(_Plain())  # type: ignore[arg-type]
+    _encode = _json.make_encoder(
+        None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, True
+    )
+except (ImportError, AttributeError, TypeError):
+    import json
+
+    _quote = json.JSONEncoder(ensure_ascii=False).encode
+    _scan = json.JSONDecoder().raw_decode
+
+    def _encode(value: object, _: int) -> tuple[str]:
+        return (json.dumps(value, separators=(",", ":")),)
+
+
+def quoted(text: str) -> str:
+    """Give text as a JSON string in which only what must be escaped is."""
+    return str(_quote(text))
 
 
 def loads(text: str | bytes) -> Any:
