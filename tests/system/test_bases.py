@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,17 +43,6 @@ IDENTITY = "00000000-0000-4000-8000-000000000000"
 def text(value: bytes) -> str:
     """Give a value as tarfile writes it into a header."""
     return value.decode("utf-8", "surrogateescape")
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path)
-    bench.trash.start()
-    await bench.images.start()
-    yield bench
-    await bench.stack.aclose()
-    assert not list((tmp_path / "images/tmp").iterdir())
-    await bench.trash.close()
 
 
 async def make(images: Images, image: Image) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +27,6 @@ LOWER = [
     entry("gone"),
 ]
 UPPER = [entry("etc/new", b"1" * 100), entry(".wh.gone"), entry("deep/down/file")]
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path)
-    bench.trash.start()
-    await bench.images.start()
-    yield bench
-    await bench.stack.aclose()
-    await bench.trash.close()
 
 
 async def check(bench: Bench, *users: ImageUser, repair: bool = False) -> dict[str, Finding]:

@@ -7,7 +7,6 @@ import os
 import stat
 import struct
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -33,17 +32,6 @@ pytestmark = pytest.mark.usefixtures("clean_host")
 
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
 """cap_net_bind_service+ep, as capabilities(7) stores it."""
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path)
-    bench.trash.start()
-    await bench.images.start()
-    yield bench
-    await bench.stack.aclose()
-    assert not list((tmp_path / "images/tmp").iterdir())
-    await bench.trash.close()
 
 
 def listed(path: Path) -> list[str]:
