@@ -8,10 +8,12 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from heft.engine import health, names, removal, restart, run, updates, weight_change
+from heft.engine import names, removal, restart, run, updates, weight_change
 from heft.engine.checkups import Checkups
-from heft.engine.sessions import PendingSession
+from heft.engine.pausing import Pausing
+from heft.engine.sessions import PendingSessions
 from heft.engine.validation import signal_number
+from heft.engine.watchers import Watchers
 from heft.errors import (
     AlreadyInState,
     Conflict,
@@ -19,12 +21,10 @@ from heft.errors import (
     HostError,
     NoSpace,
     NotFound,
-    NotSupported,
 )
 from heft.faults import reach
 from heft.model.machine import Machine, State
 from heft.model.request import WaitCondition
-from heft.weights.abilities import Pausable
 from heft.weights.base import Exit
 
 if TYPE_CHECKING:
@@ -62,9 +62,10 @@ class Life:
         self._ending: asyncio.Task[None] | None = None
         self._again: asyncio.Task[None] | None = None
         self._delay = 0.0
-        self._waiters: list[tuple[WaitCondition, asyncio.Future[Exit]]] = []
-        self._pending: list[PendingSession] = []
+        self._watchers = Watchers()
+        self._pending = PendingSessions()
         self._checkups = Checkups(parts, execs, machine_id)
+        self._pausing = Pausing(parts, self._checkups)
 
     @property
     def machine(self) -> Machine:
@@ -99,7 +100,7 @@ class Life:
         try:
             machine = await run.begin(self._parts, machine, self._bind_pending)
         except BaseException:
-            self._drop_pending()
+            self._pending.drop()
             if machine.host_config.auto_remove:
                 await self._remove(volumes=True)
             raise
@@ -107,15 +108,7 @@ class Life:
         self._parts.tell(machine, "start")
 
     async def _bind_pending(self) -> None:
-        waiting, self._pending = self._pending, []
-        for pending in waiting:
-            if pending.is_open:
-                pending.bind(await self._weight.attach(self._id))
-
-    def _drop_pending(self) -> None:
-        waiting, self._pending = self._pending, []
-        for pending in waiting:
-            pending.bind(None)
+        await self._pending.bind(lambda: self._weight.attach(self._id))
 
     # The end of a run
 
@@ -161,7 +154,7 @@ class Life:
         lasted = max(machine.run.finished - machine.run.started, 0) / 1e9
         duration = str(int(lasted))
         self._parts.tell(machine, "die", exitCode=str(exit.code), execDuration=duration)
-        self._notify(exit, WaitCondition.NOT_RUNNING, WaitCondition.NEXT_EXIT)
+        self._watchers.tell(exit, WaitCondition.NOT_RUNNING, WaitCondition.NEXT_EXIT)
         if again:
             self._delay = restart.delay(self._delay, lasted)
             self.restart_after(self._delay)
@@ -256,7 +249,7 @@ class Life:
         with contextlib.suppress(NotFound):
             await self._weight.signal(self._id, number)
             if machine.state is State.PAUSED:
-                await self._thaw(machine)
+                await self._pausing.thaw(machine)
         self._parts.tell(machine, "kill", signal=str(number))
 
     async def kill(self, signal_name: str) -> None:
@@ -303,16 +296,7 @@ class Life:
     async def pause(self) -> None:
         """Stop its processes in their tracks."""
         async with self._lock:
-            machine = self.machine
-            if machine.state is State.PAUSED:
-                raise Conflict(f"container {machine.id} is already paused")
-            if not machine.is_up:
-                raise Conflict(f"container {machine.id} is not running")
-            async with self._checkups.held():
-                await self._pausable.pause(self._id)
-            ran = health.unwatched(self.machine.run)
-            self._parts.records.change(self._id, state=State.PAUSED, run=ran)
-            self._parts.tell(machine, "pause")
+            await self._pausing.pause(self.machine)
 
     async def unpause(self) -> None:
         """Let its processes go on."""
@@ -320,21 +304,7 @@ class Life:
             machine = self.machine
             if machine.state is not State.PAUSED:
                 raise Conflict(f"Container {machine.id} is not paused")
-            await self._thaw(machine)
-
-    async def _thaw(self, machine: Machine) -> None:
-        await self._pausable.resume(self._id)
-        if self.machine.state is State.PAUSED:
-            self._parts.records.change(self._id, state=State.RUNNING)
-            self._checkups.begin()
-            self._parts.tell(machine, "unpause")
-
-    @property
-    def _pausable(self) -> Pausable:
-        weight = self._weight
-        if not isinstance(weight, Pausable):
-            raise NotSupported(f"machines of weight {weight.name} cannot be paused")
-        return weight
+            await self._pausing.thaw(machine)
 
     @contextlib.asynccontextmanager
     async def held(self, *, still: bool = False) -> AsyncIterator[Machine]:
@@ -345,20 +315,11 @@ class Life:
         """
         async with self._lock:
             await self._ended()
-            weight = self._weight
             if not still or self.machine.state is not State.RUNNING:
                 yield self.machine
                 return
-            if not isinstance(weight, Pausable):
-                raise NotSupported(
-                    f"machines of weight {weight.name} cannot be paused", hint="use --pause=false"
-                )
-            await weight.pause(self._id)
-            try:
+            async with self._pausing.unseen(self.machine):
                 yield self.machine
-            finally:
-                with contextlib.suppress(NotFound):
-                    await weight.resume(self._id)
 
     # Removing
 
@@ -385,35 +346,22 @@ class Life:
         self._forget_restart()
         machine = self.machine
         await removal.remove(self._parts, machine, volumes=volumes)
-        self._drop_pending()
-        self._notify(Exit(machine.run.exit_code), *WaitCondition)
+        self._pending.drop()
+        self._watchers.tell(Exit(machine.run.exit_code), *WaitCondition)
         self._gone(self._id)
 
     # Waiting and attaching
 
     def watch(self, condition: WaitCondition) -> asyncio.Future[Exit]:
         """Give a future of how it ends; it is registered when this returns."""
-        future: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         machine = self.machine
+        future = self._watchers.add(condition)
         over = machine.state in (State.CREATED, State.EXITED, State.DEAD)
         settled = self._ending is None or self._ending.done()
         if condition is WaitCondition.NOT_RUNNING and over and settled:
             past = machine.run
             future.set_result(Exit(past.exit_code, past.oom_killed, past.error, past.finished))
-            return future
-        entry = (condition, future)
-        self._waiters.append(entry)
-        future.add_done_callback(lambda _: self._unwatch(entry))
         return future
-
-    def _unwatch(self, entry: tuple[WaitCondition, asyncio.Future[Exit]]) -> None:
-        with contextlib.suppress(ValueError):
-            self._waiters.remove(entry)
-
-    def _notify(self, exit: Exit, *conditions: WaitCondition) -> None:  # noqa: A002
-        for condition, future in tuple(self._waiters):
-            if condition in conditions and not future.done():
-                future.set_result(exit)
 
     async def attach(self) -> Session:
         """Open a session on its streams; of its next run, if it does not run."""
@@ -422,9 +370,7 @@ class Life:
             return await self._weight.attach(self._id)
         if machine.state in (State.REMOVING, State.DEAD):
             raise Conflict(f"container {machine.id} is marked for removal and cannot be attached")
-        pending = PendingSession()
-        self._pending = [other for other in self._pending if other.is_open] + [pending]
-        return pending
+        return self._pending.open()
 
     async def rename(self, name: str) -> None:
         """Give it another name."""
@@ -447,4 +393,4 @@ class Life:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._checkups.end()
-        self._drop_pending()
+        self._pending.drop()

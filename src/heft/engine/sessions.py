@@ -1,4 +1,4 @@
-"""A session on a machine that has not started yet."""
+"""Sessions on a machine that has not started yet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from heft.model.machine import Stream
     from heft.weights.base import Session
 
@@ -52,3 +54,29 @@ class PendingSession:
             self._bound.set_result(None)
         elif (session := self._bound.result()) is not None:
             await session.close()
+
+
+class PendingSessions:
+    """All that wait for one machine's next run."""
+
+    def __init__(self) -> None:
+        self._all: list[PendingSession] = []
+
+    def open(self) -> PendingSession:
+        """Give a further one."""
+        pending = PendingSession()
+        self._all = [other for other in self._all if other.is_open] + [pending]
+        return pending
+
+    async def bind(self, attach: Callable[[], Awaitable[Session]]) -> None:
+        """Let each become a session on the run that is there now."""
+        waiting, self._all = self._all, []
+        for pending in waiting:
+            if pending.is_open:
+                pending.bind(await attach())
+
+    def drop(self) -> None:
+        """Tell them that the run will not come."""
+        waiting, self._all = self._all, []
+        for pending in waiting:
+            pending.bind(None)
