@@ -179,6 +179,42 @@ def test_what_is_refused_leaves_nothing(heft: Client, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_layouts_that_are_not_whole(heft: Client, tmp_path: Path) -> None:
+    layout, home = tmp_path / "layout", tmp_path / "home"
+    home.mkdir()
+    heft("image", "cp", IMAGE, f"{layout}/")
+    whole = sorted(os.listdir(layout / "blobs/sha256"))
+    (layout / "blobs/sha256/.half.1").write_bytes(b"of a copy that was killed")
+    heft("image", "cp", str(layout), f"{home}/copy/")
+    assert sorted(os.listdir(home / "copy/blobs/sha256")) == whole
+    shutil.rmtree(home / "copy")
+    largest = max((layout / "blobs/sha256").iterdir(), key=lambda blob: blob.stat().st_size)
+    largest.unlink()
+    digest = {"digest": ["sha256"]}
+    for index, says in (
+        ((layout / "index.json").read_text(), "has not all of its image sha256:"),
+        (json.dumps({"manifests": [digest]}), "is not an image index"),
+        (json.dumps({"manifests": [{"digest": "sha256:../../x"}]}), "has not all of"),
+        ("[" * 100_000, "is not an image index"),
+    ):
+        (layout / "index.json").write_text(index)
+        refused = heft("image", "cp", str(layout), f"{home}/a/copy/", check=False)
+        assert refused.returncode == 1
+        assert says in refused.stderr
+        assert not list(home.iterdir())
+    shutil.rmtree(layout / "blobs")
+    refused = heft("image", "cp", str(layout), "new:1", check=False)
+    assert f"open {layout}/blobs/sha256: no such file" in refused.stderr
+
+
+def test_copies_into_one_layout_at_once(heft: Client, tmp_path: Path) -> None:
+    commands = [[*heft.program, "image", "cp", each, f"{tmp_path}/l/"] for each in (IMAGE, BUSYBOX)]
+    copies = [subprocess.Popen(each, env=heft.environment) for each in commands * 2]
+    assert [copy.wait(timeout=60) for copy in copies] == [0] * 4
+    index = json.loads((tmp_path / "l/index.json").read_text())
+    assert len(index["manifests"]) == 2
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Client]:
     """A Heft that is reached by ssh, at a port of this host's."""

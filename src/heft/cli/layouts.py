@@ -7,6 +7,7 @@ An OCI layout (image-spec, image-layout.md) is `oci-layout`, `index.json` and `b
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -26,18 +27,21 @@ INDEX, LAYOUT, BLOBS = "index.json", "oci-layout", "blobs/sha256"
 LARGEST_INDEX = 8 << 20
 _BLOCK = 1 << 20
 _BLOB = re.compile(r"(?:\./)?blobs/sha256/([0-9a-f]{64})")
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _REF_NAME = "org.opencontainers.image.ref.name"
 _FULL_NAME = "io.containerd.image.name"
+_NOT_WHAT_WAS_EXPECTED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What JSON raises that is none, or is no such document."""
 
 
 def pack(directory: str) -> Iterator[bytes]:
     """Give a directory of images as an archive. Raises `Failure` for one that is none."""
     if os.path.exists(f"{directory}/{INDEX}"):
-        blobs = sorted(os.listdir(f"{directory}/{BLOBS}"))
-        names = [LAYOUT, INDEX, *(f"{BLOBS}/{name}" for name in blobs)]
+        blobs = (f"{BLOBS}/{name}" for name in _listed(f"{directory}/{BLOBS}"))
+        names = [LAYOUT, INDEX, *filter(_BLOB.fullmatch, blobs)]
     elif os.path.exists(f"{directory}/manifest.json"):
-        names = sorted(os.listdir(directory))
+        names = _listed(directory)
     else:
         raise Failure(f"{directory} holds no image: neither {INDEX} nor manifest.json is in it")
     for name in names:
@@ -45,10 +49,25 @@ def pack(directory: str) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
+def _listed(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError as error:
+        raise _unreadable(directory, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> Failure:
+    return Failure(f"open {path}: {(error.strerror or str(error)).lower()}")
+
+
 def _member(directory: str, name: str) -> Iterator[bytes]:
     """Give a file as an archive has it; what is no regular file is left out."""
     path = f"{directory}/{name}"
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", 0) as file:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    with open(descriptor, "rb", 0) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             return
@@ -60,7 +79,8 @@ def _member(directory: str, name: str) -> Iterator[bytes]:
             yield block
         if left:
             raise Failure(f"{path} was cut while it was read")
-    yield bytes(-info.size % tarfile.BLOCKSIZE)
+    if padding := -info.size % tarfile.BLOCKSIZE:
+        yield bytes(padding)
 
 
 class _Stream(io.RawIOBase):
@@ -75,8 +95,8 @@ class _Stream(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Give up to so many bytes; none at the end."""
-        if not self._rest:
-            self._rest = next(self._blocks, b"")
+        while not self._rest and (block := next(self._blocks, None)) is not None:
+            self._rest = block
         size = len(self._rest) if size < 0 else size
         piece, self._rest = self._rest[:size], self._rest[size:]
         return piece
@@ -88,24 +108,49 @@ class Layout:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._new: list[str] = []
+        """Files and directories that were not there, in the order in which they came."""
 
     def take(self, blocks: Iterable[bytes]) -> None:
         """Put an archive into it, whole or not at all. Raises `Failure`."""
-        made = not os.path.isdir(self._directory)
         try:
-            os.makedirs(f"{self._directory}/{BLOBS}", exist_ok=True)
-            index = self._blobs(blocks)
-            merged = _merged(self._index(), index)
-            self._write(LAYOUT, _VERSION)
-            self._write(INDEX, json.dumps(merged, separators=(",", ":")).encode())
+            self._make_directories()
+            with self._locked():
+                index = self._blobs(blocks)
+                for each in index["manifests"]:
+                    if not self._is_whole(each["digest"], set()):
+                        raise Failure(f"the archive has not all of its image {each['digest']}")
+                merged = _merged(self._index(), index)
+                for name, content in ((LAYOUT, _VERSION), (INDEX, _encoded(merged))):
+                    with self._appearing(name) as file:
+                        file.write(content)
         except BaseException as error:
-            self._undo(made=made)
-            if isinstance(error, (tarfile.TarError, EOFError)):
+            self._undo()
+            if isinstance(error, (tarfile.TarError, EOFError, ValueError)):
                 raise Failure(f"invalid archive: {error}") from None
             if isinstance(error, OSError):
                 where = error.filename or self._directory
                 raise Failure(f"failed to copy image: {where}: {error.strerror}") from None
             raise
+
+    def _make_directories(self) -> None:
+        path, missing = f"{self._directory}/{BLOBS}", []
+        while path and not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # by another copy
+                os.mkdir(path)
+                self._new.append(path)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let no other copy into it meanwhile: the index of one would be lost."""
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _blobs(self, blocks: Iterable[bytes]) -> dict[str, Any]:
         """Write the archive's blobs; give its index."""
@@ -127,24 +172,35 @@ class Layout:
         return _decoded(index, "the archive")
 
     def _blob(self, content: IO[bytes], name: str) -> None:
-        target = f"{self._directory}/{BLOBS}/{name}"
-        partial = f"{self._directory}/{BLOBS}/.{name}.{os.getpid()}"
         hashed = hashlib.sha256()
-        try:
-            with open(partial, "xb", 0) as file:
-                while block := content.read(_BLOCK):
-                    hashed.update(block)
-                    file.write(block)
+        with self._appearing(f"{BLOBS}/{name}") as file:
+            while block := content.read(_BLOCK):
+                hashed.update(block)
+                file.write(block)
             if hashed.hexdigest() != name:
                 raise Failure(
                     f"invalid archive: {BLOBS}/{name} has the digest sha256:{hashed.hexdigest()}"
                 )
-            if not os.path.exists(target):
-                self._new.append(target)
-            os.rename(partial, target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
+
+    def _is_whole(self, digest: str, seen: set[str], deep: int = 3) -> bool:
+        """Say whether an image is all there; of one for several platforms, one of them."""
+        if deep < 0 or digest in seen or not self._has(digest):
+            return False
+        seen.add(digest)
+        try:
+            with open(f"{self._directory}/{BLOBS}/{digest[7:]}", "rb") as file:
+                document = json.loads(file.read(LARGEST_INDEX + 1))
+            if "manifests" in document:
+                found = (each["digest"] for each in document["manifests"])
+                return any(self._is_whole(each, seen, deep - 1) for each in found)
+            parts = [document["config"], *document["layers"]]
+            return all(part.get("urls") or self._has(part["digest"]) for part in parts)
+        except _NOT_WHAT_WAS_EXPECTED:
+            return False
+
+    def _has(self, digest: str) -> bool:
+        name = _DIGEST.fullmatch(digest)
+        return name is not None and os.path.exists(f"{self._directory}/{BLOBS}/{name[1]}")
 
     def _index(self) -> dict[str, Any]:
         try:
@@ -153,32 +209,40 @@ class Layout:
         except FileNotFoundError:
             return {"schemaVersion": 2, "manifests": []}
 
-    def _write(self, name: str, content: bytes) -> None:
-        partial = f"{self._directory}/.{name}.{os.getpid()}"
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(partial, f"{self._directory}/{name}")
-
-    def _undo(self, *, made: bool) -> None:
-        """Take away what was put in; the directory too if it was not there."""
-        for path in self._new:
-            os.unlink(path)
-        if made:
+    @contextlib.contextmanager
+    def _appearing(self, name: str) -> Iterator[IO[bytes]]:
+        """Give a file that has its name when the block has ended well."""
+        target = f"{self._directory}/{name}"
+        partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.{os.getpid()}"
+        try:
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if not os.path.exists(target):
+                self._new.append(target)
+            os.rename(partial, target)
+        finally:
             with contextlib.suppress(OSError):
-                for name in (LAYOUT, INDEX):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(f"{self._directory}/{name}")
-                os.removedirs(f"{self._directory}/{BLOBS}")
+                os.unlink(partial)
+
+    def _undo(self) -> None:
+        """Take away what was put in."""
+        for path in reversed(self._new):
+            with contextlib.suppress(OSError):
+                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+
+
+def _encoded(index: dict[str, Any]) -> bytes:
+    return json.dumps(index, separators=(",", ":")).encode()
 
 
 def _decoded(content: bytes, where: str) -> dict[str, Any]:
     try:
         index = json.loads(content)
         for each in index["manifests"]:
-            each["digest"], each.get("annotations")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            each["digest"].encode(), _name(each)
+    except _NOT_WHAT_WAS_EXPECTED:
         raise Failure(f"the {INDEX} of {where} is not an image index") from None
     return dict(index)
 

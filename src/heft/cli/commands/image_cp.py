@@ -25,6 +25,7 @@ from heft.cli.terminal import STDIN, STDOUT, is_terminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from subprocess import Popen
 
     from heft.cli.command import Invocation
 
@@ -104,13 +105,23 @@ def _ssh(place: str, arguments: Callable[[str], list[str]]) -> list[str]:
     if not host or not name or not _is_name(name):
         raise Failure(f"{place} names no image of another host: {SSH}[USER@]HOST[:PORT]/NAME")
     remote = shlex.join(["heft", "image", "cp", "--quiet", *arguments(name)])
+    host = host.removeprefix("[").removesuffix("]")  # of an address of IPv6
     return ["ssh", *(["-p", port] if port else []), "--", f"{user}{at}{host}", remote]
+
+
+def _started(command: list[str], *, stdin: int, stdout: int | None = None) -> Popen[bytes]:
+    import subprocess
+
+    try:
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout)
+    except OSError as error:
+        raise Failure(f"cannot run {command[0]}: {error.strerror}") from None
 
 
 def _received(command: list[str]) -> Iterator[bytes]:
     import subprocess
 
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    with _started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield from file_blocks(process.stdout.fileno())
     _check(command, process.returncode)
@@ -119,7 +130,7 @@ def _received(command: list[str]) -> Iterator[bytes]:
 def _send(command: list[str], blocks: Iterable[bytes]) -> None:
     import subprocess
 
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    with _started(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         try:
             for block in blocks:
