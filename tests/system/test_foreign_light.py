@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heft.host import emulators
+from heft.host import emulated, emulators
 from tests.harness import foreign
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
@@ -165,3 +165,21 @@ def test_an_emulator_that_the_host_has_is_used_and_left(daemon, registry):
             assert ours(registry) == []
     finally:
         emulators.forget("test-arm64", registry)
+
+
+def test_a_program_with_an_emulator_of_its_own(registry, tmp_path):
+    (tmp_path / "busybox").write_bytes(foreign.program("arm64").read_bytes())
+    (tmp_path / "busybox").chmod(0o755)
+    found = emulators.find("arm64")
+    assert found is not None
+    script = "./busybox uname -m; id -u; chown 7 busybox; echo $$; read end; exit 3"
+    command, pipe = (*emulated.command("arm64", found), "sh", "-c", script), subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(3)]
+        assert said == [b"aarch64\n", b"0\n", b"1\n"]
+        assert (tmp_path / "busybox").stat().st_uid == 7
+        assert "emulated" not in os.listdir(registry)
+        process.stdin.close()
+        assert process.wait() == 3

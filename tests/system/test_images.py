@@ -571,7 +571,8 @@ async def test_debian_without_an_archive(bench: Bench) -> None:
     assert bench.files() == NOTHING
 
 
-async def test_debian_cancelled(bench: Bench) -> None:
+@pytest.mark.parametrize("platform", ["linux", "linux/arm64"])
+async def test_debian_cancelled(bench: Bench, platform: str) -> None:
     """Whatever mmdebstrap has started ends with it."""
     begun = asyncio.Event()
 
@@ -584,7 +585,7 @@ async def test_debian_cancelled(bench: Bench) -> None:
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    options = {"mirror": f"http://127.0.0.1:{port}/debian"}
+    options = {"mirror": f"http://127.0.0.1:{port}/debian", "platform": platform}
     task = asyncio.create_task(bench.images.bootstrap("debian", options=options, progress=quiet))
     await asyncio.wait_for(begun.wait(), 30)
     task.cancel()

@@ -9,7 +9,8 @@ import pytest
 from heft.errors import InvalidArgument, NotFound, NotSupported
 from heft.host import apt_sources, elf
 from heft.host.apt_sources import Source
-from heft.images.templates import debian, registry
+from heft.images import configs
+from heft.images.templates import debian, debian_ports, registry
 from heft.images.templates.base import choose
 
 DEB822 = """\
@@ -116,6 +117,24 @@ def test_options() -> None:
         choose(template, "debian", {"size": "1"})
     with pytest.raises(InvalidArgument, match="takes one value"):
         choose(template, "debian", {"release": ["a", "b"]})
+
+
+def test_ports_of_debian() -> None:
+    own = debian_ports.choose("")
+    assert own == debian_ports.choose(f"linux/{configs.host_architecture()}")
+    assert (own.options, own.release("", "bookworm")) == ((), "bookworm")
+    source = Source("http://d", "bookworm", ("main",), (("arch", "amd64"), KEY))
+    assert own.source(source) == source
+    found = debian_ports.choose("linux/arm")
+    assert (found.name, found.platform) == ("armhf", "linux/arm/v7")
+    assert found.options[0] == "--architectures=armhf"
+    assert found.source(source).options == (KEY,)
+    young = debian_ports.choose("linux/riscv64")
+    assert [young.release("", own) for own in ("bookworm", "sid")] == ["trixie", "sid"]
+    with pytest.raises(InvalidArgument, match="bookworm was not made for riscv64"):
+        young.release("bookworm", "sid")
+    with pytest.raises(InvalidArgument, match="not made for linux/arm/v9"):
+        debian_ports.choose("linux/arm/v9")
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ async def bootstrap(
         built = await template.build(choices, place, lambda doing: progress("", doing, 0, 0))
         async with contextlib.aclosing(built.tar) as tar:
             names = [reference] if reference else built.names
-            asked = wanted(names, built.changes, built.comment, created=built.created)
+            asked = wanted(names, built.changes, built.comment, built.platform, built.created)
             return await import_tar(store, tar, asked, progress)
 
 

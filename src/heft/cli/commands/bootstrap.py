@@ -29,6 +29,8 @@ def run(call: Invocation) -> int:
     options = _options(flags.list("option"))
     if values:
         options |= _in_place(template, values, client.get("/heft/v1/templates"))
+    if platform := flags.text("platform"):
+        options["platform"] = platform
     progress = on_stderr(quiet=flags.on("quiet"))
     body = {"template": template, "reference": flags.text("tag"), "options": options}
     answer = client.open("POST", "/heft/v1/bootstrap", body=body)
@@ -81,6 +83,7 @@ BOOTSTRAP = Command(
     flags=(
         word("format", FORMAT_HELP),
         words("option", "Set an option of the template (key=value)", "o"),
+        word("platform", "Platform of the image, if not the host's (linux/arm64)"),
         switch("quiet", "Suppress the progress", "q"),
         word("tag", "Name of the image, and optionally a tag", "t"),
     ),

@@ -67,6 +67,8 @@ class Built:
     names: tuple[str, ...]
     comment: str
     created: str = ""
+    platform: str = ""
+    """As `os/architecture[/variant]`; empty: the host's."""
 
 
 class Template(Protocol):

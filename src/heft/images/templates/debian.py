@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument, NotSupported
 from heft.host import apt_sources
+from heft.images.templates import debian_ports
 from heft.images.templates.base import Built, Option
 from heft.images.templates.tool import tar_of
 
 if TYPE_CHECKING:
     from heft.images.templates.base import Choices, Report
+    from heft.images.templates.debian_ports import Port
 
 APT = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
@@ -25,7 +27,7 @@ _RELEASE = re.compile(r"[a-z][a-z0-9.-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+~:-]+)?")
 _MIRROR = re.compile(r"(?:https?|ftp|file|copy|mirror)[:+][^\s\[\]]+")
 _HIDDEN = re.compile(
-    r"I: (?:removing|automatically|chroot|using|finding|success|reading|running --)"
+    r"I: (?:removing|automatically|chroot|using|finding|success|reading|running --|skipping)"
 )
 _HOOKS = (
     # mmdebstrap copies the host's; machines get their own.
@@ -43,40 +45,46 @@ class Debian:
         Option("variant", f"the package set: {', '.join(VARIANTS)} (default: minbase)"),
         Option("include", "packages to add, separated by commas", many=True),
         Option("mirror", "an archive to use in place of the host's", many=True),
+        Option("platform", "the platform, as linux/arm64 (default: this host's)"),
     )
 
     async def build(self, choices: Choices, workplace: Path, report: Report) -> Built:
         """Start mmdebstrap; the packages are fetched while the tar is waited for."""
         if shutil.which("mmdebstrap") is None:
             raise NotSupported("mmdebstrap is not installed", hint="apt install mmdebstrap")
+        port = await asyncio.to_thread(debian_ports.choose, choices.text("platform"))
         host = await asyncio.to_thread(_os_release)
-        release = choices.text("release", host.get("VERSION_CODENAME", ""))
-        archives = await asyncio.to_thread(_archives, choices, host, release)
+        release = port.release(choices.text("release"), host.get("VERSION_CODENAME", ""))
+        archives = await asyncio.to_thread(_archives, choices, host, release, port)
         variant = choices.text("variant", "minbase")
         packages = choices.texts("include")
         _check(release, variant, packages)
-        report(f"Making Debian {release} ({variant})")
+        report(f"Making Debian {release} ({', '.join(filter(None, (variant, port.name)))})")
 
         def line(text: str) -> None:
             if text.startswith("I: ") and not _HIDDEN.match(text):
                 report(text[3].upper() + text[4:])
 
         tar = tar_of(
-            _command(release, variant, packages),
+            _command(release, variant, packages, port),
             stdin=archives.encode(),
             directory=workplace,
             environment={**os.environ, "TMPDIR": str(workplace)},
             line=line,
+            runner=port.runner,
         )
         return Built(
             tar=tar,
             changes=('CMD ["bash"]',),
-            names=(f"debian:{release}", "debian:latest"),
+            names=(f"debian:{release}-{port.name}",)
+            if port.name
+            else (f"debian:{release}", "debian:latest"),
             comment=f"heft bootstrap debian {release}, variant {variant}",
+            platform=port.platform,
         )
 
 
-def _command(release: str, variant: str, packages: tuple[str, ...]) -> tuple[str, ...]:
+def _command(release: str, variant: str, packages: tuple[str, ...], port: Port) -> tuple[str, ...]:
     included = (f"--include={','.join(packages)}",) if packages else ()
     hooks = tuple(f"--customize-hook={hook}" for hook in _HOOKS)
     return (
@@ -84,6 +92,7 @@ def _command(release: str, variant: str, packages: tuple[str, ...]) -> tuple[str
         "--mode=root",
         "--format=tar",
         f"--variant={variant}",
+        *port.options,
         *included,
         *hooks,
         release,
@@ -111,7 +120,7 @@ def _os_release() -> dict[str, str]:
     return {name: value.strip("\"'") for name, _, value in pairs}
 
 
-def _archives(choices: Choices, host: dict[str, str], release: str) -> str:
+def _archives(choices: Choices, host: dict[str, str], release: str, port: Port) -> str:
     """Give the sources.list that the packages come from, and that the image will have."""
     if mirrors := choices.texts("mirror"):
         for mirror in mirrors:
@@ -131,4 +140,4 @@ def _archives(choices: Choices, host: dict[str, str], release: str) -> str:
             f"the apt sources of this host have no archive of {host.get('PRETTY_NAME', 'Debian')}",
             hint="name one with --mirror",
         )
-    return "".join(f"{source.line()}\n" for source in found)
+    return "".join(f"{port.source(source).line()}\n" for source in found)

@@ -30,9 +30,11 @@ async def tar_of(
     directory: Path,
     environment: Mapping[str, str],
     line: Callable[[str], None],
+    runner: Sequence[str] = (),
 ) -> AsyncGenerator[bytes, None]:
     """Run a program; give what it writes, and `line` its messages. Raises `ToolFailed`.
 
+    With a `runner` it is run by that one, which has the same streams and ends with its status.
     Closed early, it ends the program and all that the program started. It ends with the daemon too.
     """
     feed = os.memfd_create("stdin")
@@ -42,7 +44,7 @@ async def tar_of(
         os.write(feed, stdin)
         os.lseek(feed, 0, os.SEEK_SET)
         child = spawn(
-            ["setpriv", "--pdeathsig", "TERM", *command],
+            ["setpriv", "--pdeathsig", "TERM", *runner, *command],
             stdin=feed,
             stdout=out_end,
             stderr=err_end,
