@@ -23,8 +23,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from heft.api.native import own
+from heft.images.archive import MANIFEST_TYPES
+from tests.harness import registries
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
+from tests.harness.registries import Trouble, say
 
 ADDRESS = "http://heft"
 REQUESTS = {"heft": 60, "docker": 50}
@@ -32,11 +35,14 @@ REQUESTS = {"heft": 60, "docker": 50}
 SECONDS = 2.0
 """How long one endpoint is tried at most, once what it takes to answer is long."""
 ANSWER_SECONDS = 10.0
-LINES = frozenset({"POST /heft/v1/fsck", "POST /heft/v1/kits", "POST /heft/v1/kits/{name}/warm"})
+LINES = frozenset(
+    f"POST /heft/v1/{path}" for path in ("disks", "fsck", "kits", "kits/{name}/warm", "images")
+)
 """Answers that are lines of JSON, as Docker's of an import are: schemas have no word for it."""
 REFUSALS = (501, 503)
 """What is not supported, by Heft or by this host, says so with these."""
 
+schemathesis.serializer.alias("application/x-tar", "application/octet-stream")
 SCHEMAS = {
     "heft": schemathesis.openapi.from_path(str(Path(own.__file__).with_name("openapi.json"))),
     "docker": schemathesis.openapi.from_path(str(Path(__file__).with_name("docker.openapi.yaml"))),
@@ -68,6 +74,22 @@ def machines(module_daemon: Daemon) -> None:
             status = module_daemon.request("POST", f"/containers/{name}/start").status
             assert status in (204, 304) or name == "running"
             module_daemon.request("POST", f"/containers/{name}/unpause")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registry(module_daemon: Daemon) -> Iterator[None]:
+    """Have a registry that knows hardly anything, and an image with its name."""
+    place = "/images/busybox/tag?repo=127.0.0.1:5009/box&tag=1"
+    assert module_daemon.request("POST", place).status == 201
+    with registries.proxy("", 5009) as proxy:
+        for pattern, act in (
+            ("GET /v2/$", say(b"{}")),
+            ("/v1/search", say(b'{"results": [{"name": "box"}]}')),
+            ("/manifests/", say(b'{"schemaVersion": 2, "layers": 5}', MANIFEST_TYPES[0])),
+            ("/odd/tags/", say(b'{"tags": ["1", "a/b", 7]}')),
+        ):
+            proxy.troubles.append(Trouble(pattern, act, times=1 << 20))
+        yield
 
 
 @pytest.mark.parametrize(("kind", "operation"), OPERATIONS)

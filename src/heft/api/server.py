@@ -31,7 +31,7 @@ from heft.api.docker import (
     usage,
     volumes,
 )
-from heft.api.native import consoles, kits, machines, own
+from heft.api.native import consoles, disks, kits, machines, own
 from heft.api.native import images as own_images
 from heft.api.routes import Routes
 from heft.errors import HostError
@@ -63,6 +63,7 @@ _HANDLERS = (
     usage,
     volumes,
     consoles,
+    disks,
     kits,
     machines,
     own,

@@ -93,6 +93,11 @@ COMMANDS = {
         "image_cp:IMAGE_CP",
         "Copy an image between the store, archives, directories and other hosts",
     ),
+    "image export-disk": ("disks:EXPORT_DISK", "Write the file of a disk image"),
+    "image import-disk": (
+        "disks:IMPORT_DISK",
+        "Make an image of the file of a disk (raw, qcow2 or VMDK)",
+    ),
     "image inspect": (
         "inspect:INSPECT_IMAGE",
         "Display detailed information on one or more images",

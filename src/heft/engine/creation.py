@@ -91,7 +91,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     name = names.check(request.name) if request.name else names.invent(parts.records.names)
     if not request.config.image:
         raise InvalidArgument("no image was given: Image is empty")
-    image = parts.images.resolve(request.config.image)
+    image = parts.images.runnable(request.config.image)
     machine_id = names.new_id(parts.records.ids)
     weight = weight_named(parts, request.host_config.runtime)
     warnings = _check_platform(image, request, own_kernel=parts.weights[weight].own_kernel)

@@ -44,7 +44,7 @@ class Ahead:
 
         Raises `NotFound`, `InvalidArgument`, `NoSpace`, `HostError`.
         """
-        found = self._parts.images.resolve(coming.image)
+        found = self._parts.images.runnable(coming.image)
         if not self._parts.weights[weight_named(self._parts, coming.weight)].needs_base:
             return False
         await self._parts.images.ensure_base(found.diff_ids, progress)
@@ -55,7 +55,7 @@ class Ahead:
 
         Raises `NotFound`, `InvalidArgument`, `NotSupported`, `NoSpace`, `HostError`.
         """
-        image = self._parts.images.resolve(coming.image)
+        image = self._parts.images.runnable(coming.image)
         weight = self._parts.weights[weight_named(self._parts, coming.weight)]
         if not isinstance(weight, Warming):
             return

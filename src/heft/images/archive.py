@@ -33,6 +33,8 @@ MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+DISK_TYPE = "application/vnd.heft.disk.v1"
+"""The artifact type of a disk image (`heft.images.disks.artifact`)."""
 IMAGE_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 _ATTESTATION = "vnd.docker.reference.type"
@@ -49,11 +51,15 @@ class File(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ArchivedImage(msgspec.Struct, frozen=True):
-    """One image of an archive; layers from the lowest up."""
+    """One image of an archive; layers from the lowest up.
+
+    Of an artifact, `artifact` is the media type of the configuration, and `layers` its blobs.
+    """
 
     config: File
     layers: tuple[File, ...]
     names: tuple[Reference, ...]
+    artifact: str = ""
 
 
 class ManifestItem(msgspec.Struct, frozen=True, rename="pascal"):
@@ -72,6 +78,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     size: int
     annotations: dict[str, str] = {}
     platform: dict[str, Any] = {}
+    artifact_type: str = ""
 
 
 class Index(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -87,6 +94,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
 
     schema_version: int
     media_type: str = ""
+    artifact_type: str = ""
     config: Descriptor
     layers: list[Descriptor]
 
@@ -107,7 +115,7 @@ class Archive:
         if MANIFEST in self._files and VERSION in self._files:
             return [self._by_directory()]
         if MANIFEST in self._files:
-            return self._by_manifest()
+            return [*self._by_manifest(), *self._artifacts()]
         if INDEX in self._files:
             return self._by_index(self._json(INDEX, Index), ())
         raise InvalidArgument(
@@ -154,9 +162,7 @@ class Archive:
     # skopeo's `dir:` (containers/image, directory/directory_transport.go)
 
     def _by_directory(self) -> ArchivedImage:
-        manifest = self._json(MANIFEST, Manifest)
-        layers = tuple(map(self._beside, manifest.layers))
-        return ArchivedImage(self._beside(manifest.config), layers, ())
+        return _of_manifest(self._json(MANIFEST, Manifest), self._beside, ())
 
     def _beside(self, descriptor: Descriptor) -> File:
         """Find a blob that lies beside the manifest under its digest in hex."""
@@ -194,8 +200,27 @@ class Archive:
         if descriptor.media_type not in MANIFEST_TYPES:
             raise InvalidArgument(f"invalid archive: media type {descriptor.media_type!r}")
         manifest = configs.decode_json(content, Manifest, "image manifest")
-        layers = tuple(map(self._blob, manifest.layers))
-        return ArchivedImage(self._blob(manifest.config), layers, names)
+        return _of_manifest(manifest, self._blob, names)
+
+    def _artifacts(self) -> list[ArchivedImage]:
+        """Read what `manifest.json` has no word for: the index's disk images."""
+        if INDEX not in self._files:
+            return []
+        index = self._json(INDEX, Index)
+        found = [each for each in index.manifests if each.artifact_type == DISK_TYPE]
+        return self._by_index(msgspec.structs.replace(index, manifests=found), ())
+
+
+def _of_manifest(
+    manifest: Manifest, find: Callable[[Descriptor], File], names: tuple[Reference, ...]
+) -> ArchivedImage:
+    kind = manifest.config.media_type
+    return ArchivedImage(
+        find(manifest.config),
+        tuple(map(find, manifest.layers)),
+        names,
+        "" if kind in configs.CONFIG_TYPES else kind,
+    )
 
 
 def _for_host(index: Index) -> Descriptor:

@@ -66,7 +66,7 @@ class Blobs:
 
     async def add(self, content: bytes) -> str:
         """Store a small blob; give its digest."""
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_of(content)
         if digest not in self:
             file = self._place / secrets.token_hex(8)
             with translated(f"store blob {digest}"):
@@ -103,6 +103,11 @@ class Blobs:
     def delete(self, digest: str) -> None:
         """Remove a blob; no harm if there is none."""
         self._trash.throw(self.path(digest))
+
+
+def digest_of(content: bytes) -> str:
+    """Give the digest of some bytes."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from heft.errors import InvalidArgument, NotFound
+from heft.errors import InvalidArgument, NotFound, NotSupported
 from heft.images import committing, importing, loading, removal, saving, usage
 from heft.images.bases import chain_of
 from heft.images.checking import Check
+from heft.images.disks import keeping
 from heft.images.history import history
 from heft.images.importing import Progress
 from heft.images.layers import chain_ids
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from heft.images.checking import Finding
     from heft.images.registry.credentials import Credentials
     from heft.images.usage import Usage
-    from heft.model.image import Image
+    from heft.model.image import Disk, Image
     from heft.store.database import Database
 
 __all__ = ["ImageUser", "Images", "Progress", "Removed"]
@@ -71,6 +72,20 @@ class Images:
         if not found:
             raise NotFound(f"No such image: {name.familiar()}")
         return images[found[0]]
+
+    def runnable(self, reference: str) -> Image:
+        """Find an image that machines can be made of. Raises `NotSupported` for others, `NotFound`.
+
+        Otherwise as `resolve`.
+        """
+        image = self.resolve(reference)
+        if image.disk is not None:
+            raise NotSupported(
+                f"{reference} is a disk image ({image.disk.format}), and not the image of a"
+                " container: Heft keeps and passes on disks, but boots none yet",
+                hint="`heft image export-disk` gives its file, for other programs",
+            )
+        return image
 
     def list(self) -> tuple[Image, ...]:
         """Give all images, the newest first."""
@@ -167,6 +182,32 @@ class Images:
         comment = message or "Imported from -"
         asked = importing.wanted([reference], changes, comment, platform)
         return await importing.import_tar(self._store, source, asked, progress)
+
+    async def import_disk(
+        self,
+        source: AsyncIterator[bytes],
+        *,
+        reference: str,
+        form: str = "",
+        platform: str = "",
+        progress: Progress,
+    ) -> Image:
+        """Make an image of the file of a disk; `form`: its format, empty: what it says itself.
+
+        Raises `InvalidArgument` for a bad reference, format, platform or disk; `NoSpace`.
+        """
+        asked = keeping.wanted(reference, form, platform)
+        return await keeping.import_disk(self._store, source, asked, progress)
+
+    def export_disk(self, reference: str) -> tuple[Disk, AsyncGenerator[bytes, None]]:
+        """Give what an image's disk is, and its file. Raises `NotFound`, `InvalidArgument`."""
+        image = self.resolve(reference)
+        if image.disk is None:
+            raise InvalidArgument(
+                f"{reference} is not a disk image", hint="`heft save` gives containers' images"
+            )
+        self._store.blobs.size(image.disk.digest)
+        return image.disk, keeping.export(self._store, image.disk)
 
     async def bootstrap(
         self,

@@ -76,7 +76,7 @@ class Check:
         images = tuple(self.store.images.values())
         with self.store.hold() as hold:
             for image in images:
-                for digest in (image.id, *(layer.digest for layer in image.layers)):
+                for digest in image.blobs:
                     hold.blob(digest)
                 for chain in chain_ids(image.diff_ids):
                     hold.layer(chain)
@@ -119,8 +119,7 @@ class Check:
     async def _check_blobs(self, images: Sequence[Image], hold: Hold) -> tuple[Image, ...]:
         """Read all blobs; give the images as they are then."""
         self.progress("", "Checking blobs", 0, 0)
-        wanted = {image.id for image in images}
-        wanted.update(layer.digest for image in images for layer in image.layers)
+        wanted = {digest for image in images for digest in image.blobs}
         names = "".join(f"{digest.removeprefix('sha256:')}\n" for digest in sorted(wanted))
         directory = self.store.blobs.path(next(iter(wanted))).parent if wanted else None
         if directory is None:
@@ -138,10 +137,10 @@ class Check:
                 self.store.blobs.delete(digest)
         refused = await self._fetch(images, hold) if self.repair and wrong else {}
         for digest, problem in wrong.items():
-            concerned = [image for image in images if digest in _digests(image)]
+            concerned = [image for image in images if digest in image.blobs]
             self._tell_blob(digest, problem, concerned, refused)
         now = [self.store.images.get(image.id, image) for image in images]
-        lost = {d for image in now for d in _digests(image) if d not in self.store.blobs}
+        lost = {d for image in now for d in image.blobs if d not in self.store.blobs}
         self._bad |= lost | (set() if self.repair else wrong.keys())
         return tuple(now)
 
@@ -159,14 +158,14 @@ class Check:
                 raise
             except HeftError as error:
                 refused[image.id] = str(error)
-            for digest in _digests(self.store.images.get(image.id, image)):
+            for digest in self.store.images.get(image.id, image).blobs:
                 hold.blob(digest)
         return refused
 
     def _lacks(self, image: Image) -> bool:
         """Say whether a blob of an image, as it is now, is not there."""
         now = self.store.images.get(image.id, image)
-        return any(digest not in self.store.blobs for digest in _digests(now))
+        return any(digest not in self.store.blobs for digest in now.blobs)
 
     def _registered(self, image: Image) -> Reference | None:
         """Give the name under which a registry has exactly this image, if any is known."""
@@ -323,10 +322,6 @@ class Check:
     def _names(self, image: Image) -> list[str]:
         names = [Reference.parse(name).familiar() for name in self.store.references(image.id)]
         return names or [image.id.removeprefix("sha256:")[:_SHORT]]
-
-
-def _digests(image: Image) -> tuple[str, ...]:
-    return (image.id, *(layer.digest for layer in image.layers))
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -26,6 +26,7 @@ LARGEST = 8 << 20
 """Bytes of a configuration, a manifest or an index."""
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+CONFIG_TYPES = frozenset({CONFIG_TYPE, "application/vnd.docker.container.image.v1+json"})
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 STRING_OR_LIST = frozenset({"Cmd", "Entrypoint", "Shell"})
 """Lists that old Docker wrote as one string (moby, api/types/strslice)."""

@@ -12,8 +12,9 @@ from heft.errors import InvalidArgument
 from heft.failures import translated
 from heft.faults import reach
 from heft.images import configs
-from heft.images.archive import Archive, File
+from heft.images.archive import Archive, Descriptor, File
 from heft.images.compression import LONGEST_MAGIC, Compression, detect
+from heft.images.disks import artifact, keeping
 from heft.images.importing import layer_of
 from heft.images.intake import STORABLE
 from heft.images.layers import chain_ids
@@ -87,6 +88,8 @@ class _Loading:
     async def image(self, archived: ArchivedImage) -> list[str]:
         """Take in one image."""
         content = _read(self.spooled, archived.config)
+        if archived.artifact:
+            return await self._artifact(archived, content)
         config = await asyncio.to_thread(configs.decode, content)
         expected, there = len(config.diff_ids), len(archived.layers)
         if expected != there:
@@ -104,6 +107,24 @@ class _Loading:
         lines = [line for name in archived.names for line in self._renamed(name, image_id)]
         image = self.store.record(config.image(image_id, layers, size), archived.names)
         reach("import.recorded")
+        self.store.publish("load", image)
+        return lines + _lines(image, archived.names)
+
+    async def _artifact(self, archived: ArchivedImage, content: bytes) -> list[str]:
+        """Take in a disk image. Raises `NotSupported` for other artifacts."""
+        if archived.artifact != artifact.CONFIG_TYPE:
+            raise artifact.unknown(archived.artifact)
+        config = await asyncio.to_thread(artifact.decode, content)
+        if len(archived.layers) != 1:
+            raise InvalidArgument(f"invalid archive: a disk of {len(archived.layers)} blobs")
+        (file,) = archived.layers
+        blob = Descriptor(artifact.MEDIA_TYPES[config.format], file.digest, file.size)
+        path = self.spooled / str(file.number)
+        image_id = archived.config.digest
+        lines = [line for name in archived.names for line in self._renamed(name, image_id)]
+        self.hold.blob(blob.digest)
+        await keeping.bring(self.store, content, path, blob)
+        image = await keeping.record(self.store, self.hold, content, blob, archived.names)
         self.store.publish("load", image)
         return lines + _lines(image, archived.names)
 

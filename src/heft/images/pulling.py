@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from heft.errors import Forbidden, HeftError, InvalidArgument, NotFound, Unauthorized
 from heft.faults import reach
 from heft.images import configs
+from heft.images.disks import artifact, keeping
 from heft.images.importing import layer_of
 from heft.images.layers import chain_ids
 from heft.images.registry import manifests
@@ -23,6 +24,8 @@ from heft.images.registry.downloads import Downloads
 from heft.images.registry.sharing import Shared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from heft.images.archive import Descriptor, Manifest
     from heft.images.configs import ImageConfig
     from heft.images.importing import Progress
@@ -56,6 +59,7 @@ class Pulling:
         self._web = web
         self.downloads = Downloads(store.place.parent / "partial", store.trash)
         self._unpacking: Shared[Layer] = Shared()
+        self._receiving: Shared[bytes] = Shared()
 
     async def pull(
         self, name: Reference, platform: str, credentials: Credentials, progress: Progress
@@ -70,10 +74,15 @@ class Pulling:
         progress(name.tag or name.digest, f"Pulling from {name.path}", 0, 0)
         found = await self._for_platform(registry, document, platform)
         manifest = await asyncio.to_thread(manifests.manifest, found)
+        names = tuple(dict.fromkeys((name, replace(name, tag="", digest=document.digest))))
+        known = self._store.names.get(str(name))
         content = await registry.small_blob(manifest.config.digest, manifest.config.size)
+        if manifest.config.media_type == artifact.CONFIG_TYPE:
+            image = await self._disk(registry, manifest, content, names, progress)
+            self._store.publish("pull", image, name.familiar())
+            return Pulled(image, name, document.digest, known != image.id)
         config = await asyncio.to_thread(configs.decode, content)
         _check(manifest, config, platform)
-        known = self._store.names.get(str(name))
         with self._store.hold() as hold:
             blobs = self._store.blobs
             while True:
@@ -85,7 +94,6 @@ class Pulling:
             reach("pull.config")
             records = map(self._store.layers.get, chain_ids(config.diff_ids))
             size = sum(record.size for record in records if record)
-            names = dict.fromkeys((name, replace(name, tag="", digest=document.digest)))
             image = config.image(manifest.config.digest, layers, size)
             image = self._store.record(image, names)
             reach("pull.recorded")
@@ -118,6 +126,48 @@ class Pulling:
         if found.is_index:
             raise InvalidArgument("invalid image index: it leads to another one")
         return found
+
+    async def _disk(
+        self,
+        registry: Registry,
+        manifest: Manifest,
+        content: bytes,
+        names: Sequence[Reference],
+        progress: Progress,
+    ) -> Image:
+        """Pull a disk image, which has one blob."""
+        (blob,) = manifest.layers
+        part = _Part(blob.digest.removeprefix("sha256:")[:_SHORT], progress)
+        with self._store.hold() as hold:
+            hold.blob(blob.digest)
+            if blob.digest in self._store.blobs:
+                progress(part.name, "Already exists", 0, 0)
+                path = self._store.blobs.path(blob.digest)
+                await keeping.bring(self._store, content, path, blob)
+            else:
+                async with self.downloads.fetching(
+                    registry, blob.digest, blob.size, part.downloading
+                ) as download:
+                    received = await self._receiving.do(
+                        blob.digest, lambda: self._receive(download, content, blob, part)
+                    )
+                if received != content:  # by a pull of the same disk under other words
+                    path = self._store.blobs.path(blob.digest)
+                    await keeping.bring(self._store, content, path, blob)
+                progress(part.name, "Pull complete", 0, 0)
+            return await keeping.record(self._store, hold, content, blob, names)
+
+    async def _receive(
+        self, download: Download, content: bytes, blob: Descriptor, part: _Part
+    ) -> bytes:
+        """Let what arrives be the blob of a disk; give the configuration that it has."""
+        while blob.digest not in self._store.blobs:
+            if await download.is_sound(download.beginnings):
+                part.extracting = True
+                part.progress(part.name, "Verifying", 0, 0)
+                break  # else it is fetched again, a few times
+        await keeping.bring(self._store, content, download.path, blob)
+        return content
 
     # Layers
 

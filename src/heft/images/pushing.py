@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.errors import NotFound
+from heft.faults import reach
 from heft.images import configs
 from heft.images.archive import MANIFEST_TYPES, Descriptor, Manifest
+from heft.images.disks import artifact
 from heft.images.intake import BLOCK
 from heft.images.packing import pack
 from heft.images.reference import Reference
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from heft.images.registry.credentials import Credentials
     from heft.images.registry.web import Web
     from heft.images.store import Hold, Store
-    from heft.model.image import Image, Layer
+    from heft.model.image import Disk, Image, Layer
 
 AT_ONCE = 3
 _SHORT = 12
@@ -68,22 +70,45 @@ class Pushing:
         )
         progress("", f"The push refers to repository [{name.name}]", 0, 0)
         with self._store.hold() as hold:
-            layers = await self._layers(registry, image, name, hold, progress)
+            if image.disk is None:
+                layers = await self._layers(registry, image, name, hold, progress)
+            else:
+                await self._disk(registry, image, image.disk, hold, progress)
             size = self._store.blobs.size(image.id)
             if not await registry.has_blob(image.id):
                 path = self._store.blobs.path(image.id)
                 await registry.push_blob(image.id, size, _reader(path), lambda _: None)
-            manifest = Manifest(
-                schema_version=2,
-                media_type=MANIFEST_TYPES[0],
-                config=Descriptor(configs.CONFIG_TYPE, image.id, size),
-                layers=layers,
-            )
-            content = msgspec.json.encode(manifest)
+            reach("push.blob")
+            if image.disk is None:
+                config = Descriptor(configs.CONFIG_TYPE, image.id, size)
+                content = _manifest(config, layers)
+            else:
+                config = Descriptor(artifact.CONFIG_TYPE, image.id, size)
+                content = artifact.manifest(image.disk, config)
             digest = await registry.put_manifest(name.tag, content, MANIFEST_TYPES[0])
+            reach("push.manifest")
             self._store.record(image, [Reference(name.domain, name.path, digest=digest)])
         self._store.publish("push", image, name.familiar())
         return Pushed(name.tag, digest, len(content))
+
+    async def _disk(
+        self, registry: Registry, image: Image, disk: Disk, hold: Hold, progress: Progress
+    ) -> None:
+        """Push the blob of a disk image, if it is not there."""
+        for digest in image.blobs:
+            hold.blob(digest)
+        part = disk.digest.removeprefix("sha256:")[:_SHORT]
+        progress(part, "Preparing", 0, 0)
+        if await registry.has_blob(disk.digest):
+            progress(part, "Layer already exists", 0, 0)
+            return
+        await registry.push_blob(
+            disk.digest,
+            disk.size,
+            _reader(self._store.blobs.path(disk.digest)),
+            lambda done: progress(part, "Pushing", done, disk.size),
+        )
+        progress(part, "Pushed", 0, 0)
 
     async def _layers(
         self, registry: Registry, image: Image, name: Reference, hold: Hold, progress: Progress
@@ -155,6 +180,12 @@ class Pushing:
             ):
                 return other
         return None
+
+
+def _manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
+    return msgspec.json.encode(
+        Manifest(schema_version=2, media_type=MANIFEST_TYPES[0], config=config, layers=layers)
+    )
 
 
 def _part(layer: Layer) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from heft.errors import HeftError, InvalidArgument, NotFound
+from heft.images.disks import artifact
 from heft.images.pulling import Pulled, Pulling, explained
 from heft.images.pushing import Pushed, Pushing
 from heft.images.reference import DEFAULT_DOMAIN, Reference
@@ -111,6 +112,8 @@ class Remote:
             index = await asyncio.to_thread(manifests.index, document)
             return document, manifests.platforms(index)
         manifest = await asyncio.to_thread(manifests.manifest, document)
+        if manifest.config.media_type == artifact.CONFIG_TYPE:
+            return document, []
         config = await registry.config(manifest)
         platform: dict[str, object] = {"architecture": config.architecture, "os": config.os}
         return document, [platform | ({"variant": config.variant} if config.variant else {})]

@@ -20,6 +20,7 @@ from heft.images import archive, configs
 from heft.images.archive import Descriptor, Index, Manifest, ManifestItem
 from heft.images.compression import Compression
 from heft.images.decompression import decompress
+from heft.images.disks import artifact
 from heft.images.layers import chain_ids
 from heft.images.reference import Reference
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.images.store import Store
-    from heft.model.image import Image, Layer
+    from heft.model.image import Disk, Image, Layer
 
 _BLOCK = 1 << 20
 _ZSTD = f"+{Compression.ZSTD}"
@@ -78,7 +79,7 @@ async def save(store: Store, selection: Selection) -> AsyncGenerator[bytes, None
     """Give the tar. Raises `HostError` when a blob turns out to be damaged."""
     with store.hold() as hold:
         for image in selection.images.values():
-            for digest in (image.id, *(layer.digest for layer in image.layers)):
+            for digest in image.blobs:
                 hold.blob(digest)
         contents = _Contents(store)
         for image in selection.images.values():
@@ -113,6 +114,9 @@ class _Contents:
 
     async def add(self, image: Image, names: Sequence[Reference]) -> None:
         blobs = self._store.blobs
+        if image.disk is not None:
+            self._add_disk(image, image.disk, names)
+            return
         chains = chain_ids([layer.diff_id for layer in image.layers])
         layers = [
             self._layer(layer, chain) for layer, chain in zip(image.layers, chains, strict=True)
@@ -125,16 +129,10 @@ class _Contents:
             config=config,
             layers=layers,
         )
-        content = msgspec.json.encode(manifest)
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        self.parts[_path(digest)] = _Part(len(content), lambda: _once(content))
         platform = {"architecture": image.architecture, "os": image.os}
         if image.variant:
             platform["variant"] = image.variant
-        for named in [_annotations(name) for name in names] or [{}]:
-            self._index.append(
-                Descriptor(archive.MANIFEST_TYPES[0], digest, len(content), named, platform)
-            )
+        self._list(msgspec.json.encode(manifest), names, platform)
         self._manifest.append(
             ManifestItem(
                 _path(image.id),
@@ -146,6 +144,24 @@ class _Contents:
             if layers:
                 tags = self._repositories.setdefault(name.familiar_name, {})
                 tags[name.tag] = layers[-1].digest.removeprefix("sha256:")
+
+    def _add_disk(self, image: Image, disk: Disk, names: Sequence[Reference]) -> None:
+        """Add a disk image, which is in the index alone: Docker has no word for it."""
+        for digest in image.blobs:
+            self._stored(digest)
+        size = self._store.blobs.size(image.id)
+        content = artifact.manifest(disk, Descriptor(artifact.CONFIG_TYPE, image.id, size))
+        self._list(content, names, {}, archive.DISK_TYPE)
+
+    def _list(
+        self, manifest: bytes, names: Sequence[Reference], platform: dict[str, str], kind: str = ""
+    ) -> None:
+        """Add a manifest, and to the index for each of its names; `kind`: an artifact's."""
+        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        self.parts[_path(digest)] = _Part(len(manifest), lambda: _once(manifest))
+        media_type, size = archive.MANIFEST_TYPES[0], len(manifest)
+        for named in [_annotations(name) for name in names] or [{}]:
+            self._index.append(Descriptor(media_type, digest, size, named, platform, kind))
 
     def _layer(self, layer: Layer, chain: str) -> Descriptor:
         """Add a layer's blob; one that Docker 20 could not decompress is written plain."""
@@ -168,9 +184,11 @@ class _Contents:
     def documents(self) -> Iterator[tuple[str, bytes]]:
         index = Index(schema_version=2, media_type=archive.INDEX_TYPES[0], manifests=self._index)
         yield archive.INDEX, msgspec.json.encode(index)
-        yield archive.MANIFEST, msgspec.json.encode(self._manifest)
+        if self._manifest:
+            yield archive.MANIFEST, msgspec.json.encode(self._manifest)
         yield archive.LAYOUT, b'{"imageLayoutVersion":"1.0.0"}'
-        yield archive.REPOSITORIES, msgspec.json.encode(self._repositories)
+        if self._manifest:
+            yield archive.REPOSITORIES, msgspec.json.encode(self._repositories)
 
 
 def _annotations(name: Reference) -> dict[str, str]:

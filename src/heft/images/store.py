@@ -90,7 +90,7 @@ class Store:
         """Take in an image with its names, which may have been another's."""
         names = [str(reference) for reference in references]
         known = self.images.get(image.id)
-        if known is None or any(layer.digest not in self.blobs for layer in known.layers):
+        if known is None or any(digest not in self.blobs for digest in known.blobs):
             known = image  # what was lost of it has just come again, maybe compressed otherwise
         image = msgspec.structs.replace(known, tagged=time.time_ns() if names else known.tagged)
         with self.transaction():
@@ -166,7 +166,8 @@ class Store:
         for image in self.remains.values():
             needed.update(_parts(image)[1])
         for image in (*self.images.values(), *self.remains.values()):
-            shown.add(chain_of(image.diff_ids))
+            if image.disk is None:
+                shown.add(chain_of(image.diff_ids))
         for digest in set(digests) - needed:
             self.blobs.delete(digest)
         freed = self.bases.discard(base.chain for base in self.bases if base.chain not in shown)
@@ -205,5 +206,4 @@ class Hold:
 
 def _parts(image: Image) -> tuple[list[str], list[str]]:
     """Give the digests of an image's blobs, and the chain ids of its layers from the lowest up."""
-    digests = [image.id, *(layer.digest for layer in image.layers)]
-    return digests, list(chain_ids(image.diff_ids))
+    return list(image.blobs), list(chain_ids(image.diff_ids))

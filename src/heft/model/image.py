@@ -30,6 +30,22 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     empty_layer: bool = False
 
 
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk image (`heft.images.disks`).
+
+    `digest`, `size` and `media_type` are those of the blob as stored; `file_digest` and `file_size`
+    those of the disk's file, which is in `format`; `virtual_size` that of the disk in it. Bytes.
+    """
+
+    format: str
+    digest: str
+    size: int
+    media_type: str
+    file_digest: str
+    file_size: int
+    virtual_size: int
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """One image in the store.
 
@@ -50,11 +66,24 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     tagged: int = 0
     """When a name was last given to it, nanoseconds since 1970."""
+    disk: Disk | None = None
+    """What a disk image has in place of layers: it is an image to be kept and passed on only."""
 
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """Give the digests of the layers' tars, from the lowest up."""
         return tuple(layer.diff_id for layer in self.layers)
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Give the digests of all blobs: the configuration's, and those of what it is about."""
+        content = (self.disk.digest,) if self.disk else (layer.digest for layer in self.layers)
+        return (self.id, *content)
+
+    @property
+    def kind(self) -> str:
+        """Give `image`, or `disk/FORMAT`."""
+        return f"disk/{self.disk.format}" if self.disk else "image"
 
     @property
     def platform(self) -> str:

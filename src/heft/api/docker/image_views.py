@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from heft.api.filters import Filters
     from heft.api.versions import Version
-    from heft.model.image import Image
+    from heft.model.image import Disk, Image
 
 KNOWN = frozenset("before dangling label label! reference since until".split())
 PRUNE_KNOWN = frozenset("dangling label label! until".split())
@@ -43,6 +43,7 @@ def row(
         "SharedSize": -1,
         "Labels": image.config.labels or None,
         "Containers": users,
+        "Kind": image.kind,
     }
     if version < (1, 43) and not (tags or digests):
         shown["RepoTags"], shown["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
@@ -74,6 +75,8 @@ def view(
     }
     if image.variant:
         shown["Variant"] = image.variant
+    if image.disk is not None:
+        shown["Disk"] = disk(image.disk)
     if version < (1, 44):
         shown["VirtualSize"] = image.size
     # Gone from Docker's answer with 1.45, which Compose 1.29 does not know: it fails without.
@@ -81,6 +84,17 @@ def view(
     if version < (1, 45):
         shown["Container"] = ""
     return shown
+
+
+def disk(of: Disk) -> dict[str, Any]:
+    """Give what a disk image is, for which Docker has no word; sizes are bytes."""
+    return {
+        "Format": of.format,
+        "VirtualSize": of.virtual_size,
+        "Size": of.file_size,
+        "Digest": of.file_digest,
+        "Blob": {"MediaType": of.media_type, "Digest": of.digest, "Size": of.size},
+    }
 
 
 def config(image: Image) -> dict[str, Any]:

@@ -28,6 +28,7 @@ HEADERS = {
     "CreatedAt": "CREATED AT",
     "Size": "SIZE",
     "Containers": "CONTAINERS",
+    "Kind": "KIND",
     "VirtualSize": "SIZE",
     "SharedSize": "SHARED SIZE",
     "UniqueSize": "UNIQUE SIZE",
@@ -51,7 +52,7 @@ def run(call: Invocation) -> int:
             print(row["ID"])
         return 0
     digest = ("Digest",) if flags.on("digests") else ()
-    columns = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
+    columns = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size", "Kind")
     Listing(HEADERS, columns).show(rows, form)
     return 0
 
@@ -88,6 +89,7 @@ def rows_of(image: dict[str, Any], *, whole: bool) -> Iterator[dict[str, Any]]:
             "UniqueSize": _known(image["Size"] - shared if shared >= 0 else -1, _exactly),
             "BaseSize": _known(image.get("BaseSize", -1), _exactly),
             "Containers": _known(image.get("Containers", -1), str),
+            "Kind": image.get("Kind", "image"),
         }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from heft.errors import InvalidArgument, NotFound, NotSupported
 from heft.images import configs
 from heft.images.archive import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Index, Manifest
+from heft.images.disks import artifact
 from heft.images.layers import MOST_LAYERS
 from heft.images.reference import is_digest
 
@@ -28,7 +29,6 @@ LAYER_TYPES = frozenset(
     }.items()
     for suffix in suffixes
 )
-CONFIG_TYPES = frozenset({configs.CONFIG_TYPE, "application/vnd.docker.container.image.v1+json"})
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 _FOREIGN = ("foreign", "nondistributable")
 _ATTESTATION = "vnd.docker.reference.type"
@@ -76,13 +76,14 @@ def index(document: Document) -> Index:
 
 
 def manifest(document: Document) -> Manifest:
-    """Read an image's manifest. Raises `InvalidArgument`, `NotSupported`."""
+    """Read the manifest of an image, or a disk image. Raises `InvalidArgument`, `NotSupported`."""
     read = configs.decode_json(document.content, Manifest, "image manifest")
-    if read.config.media_type not in CONFIG_TYPES:
-        raise NotSupported(
-            f"it is an artifact of type {read.config.media_type}, not an image",
-            hint="tools of its kind read it",
-        )
+    if read.config.media_type == artifact.CONFIG_TYPE:
+        _check(read.config, artifact.LARGEST_CONFIG)
+        _check(artifact.only_blob(read.layers), 1 << 62)
+        return read
+    if read.config.media_type not in configs.CONFIG_TYPES:
+        raise artifact.unknown(read.config.media_type)
     if len(read.layers) > MOST_LAYERS:
         raise InvalidArgument(
             f"invalid image manifest: {len(read.layers)} layers", hint=f"at most {MOST_LAYERS}"
