@@ -518,7 +518,7 @@ async def test_it_goes_with_the_last_image_of_its_layers(bench: Bench) -> None:
     one = await bench.image(low, name="one")
     two = await bench.image(low, high, name="two")
     bases = [await make(bench.images, image) for image in (one, two)]
-    size = bench.images.usage().images[one.id].base
+    size = (await bench.images.usage()).images[one.id].base
     assert size == bases[0].stat().st_blocks * 512
     bench.images.tag("one", "other")
     bench.images.remove("one")
@@ -573,12 +573,19 @@ async def test_what_a_killed_daemon_left(bench: Bench) -> None:
 async def test_what_it_takes_up(bench: Bench) -> None:
     one = await bench.image([entry("low", b"1" * 10_000)], name="one")
     two = await bench.image([entry("low", b"1" * 10_000)], [entry("high", b"2" * 500)], name="two")
-    alone = bench.images.usage()
-    assert alone.size == 10_500
-    assert alone.images[one.id] == Footprint(size=10_000, shared=10_000, base=0)
-    assert alone.images[two.id] == Footprint(size=10_500, shared=10_000, base=0)
+    alone = await bench.images.usage()
+    (low, high), blobs = bench.images.layer_paths(two.diff_ids), bench.images._store.blobs
+    shared = _taken(low) + blobs.taken(one.layers[0].digest)
+    of_one = Footprint(size=shared + blobs.taken(one.id), shared=shared, base=0)
+    own = _taken(high) + blobs.taken(two.layers[1].digest) + blobs.taken(two.id)
+    assert alone.images == {one.id: of_one, two.id: Footprint(shared + own, shared, 0)}
+    assert alone.size == _taken(bench.place / "images")
     base = (await make(bench.images, two)).stat().st_blocks * 512
-    usage = bench.images.usage()
-    assert usage.size == 10_500 + base
-    assert usage.images[one.id] == alone.images[one.id]
-    assert usage.images[two.id] == Footprint(size=10_500 + base, shared=10_000, base=base)
+    usage = await bench.images.usage()
+    assert usage.size == _taken(bench.place / "images")
+    assert usage.images == {one.id: of_one, two.id: Footprint(shared + own + base, shared, base)}
+
+
+def _taken(path: Path) -> int:
+    command = ["du", "--summarize", "--block-size=1", path]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout.split()[0])

@@ -393,13 +393,15 @@ async def test_layers_of_a_removed_image_stay_for_machines(bench: Bench) -> None
 async def test_prune(bench: Bench) -> None:
     used, named = await bench.make("", a="1"), await bench.make("named", a="22")
     dangling = await bench.make("", a="333")
+    blobs = {each.id: sum(map(bench.images._store.blobs.taken, each.blobs)) for each in
+             (named, dangling)}  # fmt: skip
     removed, freed = bench.images.prune(
         keep=lambda image: bool(bench.images.tags(image.id)), in_use=frozenset({used.id})
     )
-    assert (removed[0], freed) == (Removed(deleted=dangling.id), 3)
+    assert (removed[0], freed) == (Removed(deleted=dangling.id), 3 + blobs[dangling.id])
     removed, freed = bench.images.prune(keep=lambda _: False, in_use=frozenset({used.id}))
     assert removed[:2] == (Removed(untagged="named:latest"), Removed(deleted=named.id))
-    assert freed == 2
+    assert freed == 2 + blobs[named.id]
     assert [image.id for image in bench.images.list()] == [used.id]
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from heft.host.trash import Trash
 
 BLOCK = 1 << 20
+SECTOR = 512
+"""Bytes of a block as stat(2) counts them."""
 
 
 class Blobs:
@@ -48,6 +50,13 @@ class Blobs:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             raise NotFound(f"blob {digest} is missing from the store") from None
+
+    def taken(self, digest: str) -> int:
+        """Give the bytes that it takes on the disk; 0 if there is none."""
+        try:
+            return self.path(digest).stat().st_blocks * SECTOR
+        except FileNotFoundError:
+            return 0
 
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
@@ -100,9 +109,11 @@ class Blobs:
                 hint="remove the image, and import or load it again",
             )
 
-    def delete(self, digest: str) -> None:
-        """Remove a blob; no harm if there is none."""
+    def delete(self, digest: str) -> int:
+        """Remove a blob, give the bytes that it took; no harm if there is none."""
+        taken = self.taken(digest)
         self._trash.throw(self.path(digest))
+        return taken
 
 
 def digest_of(content: bytes) -> str:

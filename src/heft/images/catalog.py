@@ -159,9 +159,9 @@ class Images:
 
         return await Check(self._store, users, repair, progress, fetch).run()
 
-    def usage(self) -> Usage:
-        """Say what layers and bases take up on the disk."""
-        return usage.measure(self._store)
+    async def usage(self) -> Usage:
+        """Say what images take up on the disk. Raises `HostError`."""
+        return await usage.measure(self._store)
 
     # Making
 

@@ -168,9 +168,8 @@ class Store:
         for image in (*self.images.values(), *self.remains.values()):
             if image.disk is None:
                 shown.add(chain_of(image.diff_ids))
-        for digest in set(digests) - needed:
-            self.blobs.delete(digest)
-        freed = self.bases.discard(base.chain for base in self.bases if base.chain not in shown)
+        freed = sum(map(self.blobs.delete, set(digests) - needed))
+        freed += self.bases.discard(base.chain for base in self.bases if base.chain not in shown)
         unused = [chain for chain in dict.fromkeys(chains) if chain not in needed][::-1]
         return unused, freed + self.layers.discard(unused)
 

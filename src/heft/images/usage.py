@@ -1,21 +1,34 @@
-"""What images take up on the disk, and how much of it they share."""
+"""What images take up on the disk, and how much of it they share.
+
+It is measured when it is asked for, in blocks of the disk: layers as they are unpacked, with their
+directories; blobs as they came in; bases. So the sum is what du(1) says of the store.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from heft.errors import ToolFailed
+from heft.host.processes import run
 from heft.images.bases import chain_of
 from heft.images.layers import chain_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from heft.images.store import Store
+    from heft.model.image import Image
+
+_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one image takes up, in bytes: its layers as applied, and its base if it has been made.
+    """What one image takes up, in bytes: its blobs, its layers, and its base if it has been made.
 
     `shared` is what another image has too, `base` the base alone.
     """
@@ -27,29 +40,57 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What all layers and bases take up, those too that only machines have; and by image id."""
+    """What the whole store takes up, also what only machines have, or no image yet; and images."""
 
     size: int
     images: dict[str, Footprint]
 
 
-def measure(store: Store) -> Usage:
-    """Add up what was measured when layers and bases were made."""
-    layers = {record.chain: record.size for record in store.layers}
-    bases = {record.chain: record.allocated for record in store.bases}
-    chains = {image.id: chain_ids(image.diff_ids) for image in store.images.values()}
-    tops = {image.id: chain_of(image.diff_ids) for image in store.images.values()}
-    users = Counter(chain for each in chains.values() for chain in each)
-    shown = Counter(tops.values())
+async def measure(store: Store) -> Usage:
+    """Measure what there is; what comes or goes meanwhile is counted or not. Raises `HostError`."""
+    images = tuple(store.images.values())
+    taken = await asyncio.to_thread(_blobs, store, {d for image in images for d in image.blobs})
+    total, directories = await _directories(store)
+    taken |= {layer.chain: directories.get(layer.directory, 0) for layer in store.layers}
+    bases = {f"base {base.chain}": base.allocated for base in store.bases}
+    taken |= bases
+    parts = {image.id: _parts(image) for image in images}
+    users = Counter(part for each in parts.values() for part in each)
 
     def footprint(image_id: str) -> Footprint:
-        base = bases.get(tops[image_id], 0)
-        shared = sum(layers.get(chain, 0) for chain in chains[image_id] if users[chain] > 1)
+        own = {part: taken.get(part, 0) for part in parts[image_id]}
         return Footprint(
-            size=sum(layers.get(chain, 0) for chain in chains[image_id]) + base,
-            shared=shared + (base if shown[tops[image_id]] > 1 else 0),
-            base=base,
+            size=sum(own.values()),
+            shared=sum(size for part, size in own.items() if users[part] > 1),
+            base=sum(size for part, size in own.items() if part in bases),
         )
 
-    total = sum(layers.values()) + sum(bases.values())
-    return Usage(total, {image_id: footprint(image_id) for image_id in chains})
+    return Usage(total, {image_id: footprint(image_id) for image_id in parts})
+
+
+def _parts(image: Image) -> set[str]:
+    """Give the names of all that an image consists of, each once."""
+    # A plain layer's diff id, its blob's digest and its chain id can be one: three things.
+    parts = {f"blob {digest}" for digest in image.blobs}
+    if image.disk is None:
+        parts |= {*chain_ids(image.diff_ids), f"base {chain_of(image.diff_ids)}"}
+    return parts
+
+
+def _blobs(store: Store, digests: Iterable[str]) -> dict[str, int]:
+    return {f"blob {digest}": store.blobs.taken(digest) for digest in digests}
+
+
+async def _directories(store: Store) -> tuple[int, dict[str, int]]:
+    """Give what the whole store takes up, and each layer's directory by its name."""
+    root = store.place.parent
+    command = ("du", "--block-size=1", "--max-depth=2", "--", str(root))
+    # That something went while it looked is an error to du.
+    done = await run(*command, check=False, seconds=_SECONDS)
+    lines = (line.partition("\t") for line in os.fsdecode(done.stdout).splitlines())
+    sizes = {path: int(size) for size, _, path in lines}
+    if str(root) not in sizes:
+        raise ToolFailed(command, done.status, os.fsdecode(done.stderr))
+    layers = f"{root}/layers/"
+    found = {path.removeprefix(layers): sizes[path] for path in sizes if path.startswith(layers)}
+    return sizes[str(root)], found

@@ -37,7 +37,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
         if kind == "container":
             answer["Containers"] = await _containers(call, machines)
         elif kind == "image":
-            usage = call.engine.images.usage()
+            usage = await call.engine.images.usage()
             answer["LayersSize"] = usage.size
             answer["Images"] = _images(call, machines, usage)
         elif kind == "volume":
@@ -55,6 +55,8 @@ def _images(call: Call, machines: Sequence[Machine], usage: Usage) -> list[dict[
     images, rows = call.engine.images, []
     users = Counter(machine.image for machine in machines)
     for image in images.list():
+        if image.id not in usage.images:
+            continue  # it came while the disk was looked at
         tags, digests = images.tags(image.id), images.digests(image.id)
         row = image_views.row(image, tags, digests, users[image.id], call.version)
         taken = usage.images[image.id]
