@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/major.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,9 +127,33 @@ static int set_rights(struct bytes record, const struct identity *who, struct fa
 
 /* Places */
 
+/* Give a terminal by the machine's own path: by the agent's, ttyname(3) does not find it. What the
+ * machine has there may be anything else. */
+static int by_own_path(int given)
+{
+    struct stat status, found;
+    char path[32];
+    if (fstat(given, &status) < 0 || !S_ISCHR(status.st_mode)
+        || major(status.st_rdev) != UNIX98_PTY_SLAVE_MAJOR)
+        return given;
+    snprintf(path, sizeof path, "/dev/pts/%u", minor(status.st_rdev));
+    int opened = open(path, O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC), own = -1;
+    if (opened >= 0 && fstat(opened, &found) == 0 && found.st_dev == status.st_dev
+        && found.st_ino == status.st_ino)
+        own = fcntl(opened, F_DUPFD_CLOEXEC, 3);
+    if (opened >= 0)
+        close(opened);
+    if (own < 0)
+        return given;
+    close(given);
+    return own;
+}
+
 static int take_streams(struct launch *launch, struct failure *failure)
 {
     setsid();
+    for (int at = 0; at < 3; at++)
+        launch->streams[at] = by_own_path(launch->streams[at]);
     for (int at = 0; at < 3; at++) {
         int fd = launch->streams[at] >= 0 ? launch->streams[at]
                                           : open("/dev/null", at == 0 ? O_RDONLY : O_WRONLY);

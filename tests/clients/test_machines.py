@@ -141,6 +141,10 @@ def test_exec(client: Client) -> None:
     done = run("box", "sh", "-c", "echo out; echo err >&2; exit 9")
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 9)
     assert run("-u", "user", "box", "id", "-un").stdout == "user\n"
+    # At light it is the user's a moment later.
+    script = "until true >$(tty); do sleep 0.1; done 2>/dev/null; tty; stat -c %u $(tty)"
+    terminal = run("-t", "-u", "1000", "box", "sh", "-c", script)
+    assert re.fullmatch(r"/dev/pts/\d+\r?\n1000\r?\n", terminal.stdout), terminal.stdout
     assert run("-w", "/etc", "box", "pwd").stdout == "/etc\n"
     assert run("-e", "B=2", "box", "sh", "-c", "echo $A$B").stdout == "12\n"
     assert run("-i", "box", "cat", input="through\n").stdout == "through\n"

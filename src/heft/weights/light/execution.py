@@ -16,7 +16,8 @@ from heft.errors import NotFound
 from heft.host import processes
 from heft.host.processes import ProcessId
 from heft.model.capabilities import ALL
-from heft.weights.light import control, monitor, spec, users
+from heft.model.ids import outside
+from heft.weights.light import control, monitor, spec, terminals, users
 from heft.weights.light.failures import start_failed
 from heft.weights.light.monitor import Monitored
 from heft.weights.light.session import connect
@@ -91,7 +92,8 @@ async def execute(
 ) -> LightExecution:
     """Run a further process in a machine. Raises `StartFailed` where that cannot be done."""
     directory = run.directory.path / "exec" / request.id
-    plan = _plan(run, request, facts)
+    identity = _identify(run, request)
+    plan = _plan(run, request, identity, facts)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / _PLAN).write_bytes(plan)
     watcher = monitor.start(
@@ -115,6 +117,8 @@ async def execute(
         if report is None or report.data <= 0:
             said = report.message if report else watcher.complaint()
             raise start_failed(runtime.name, "exec", said)
+        if request.process.tty and identity.uid:
+            terminals.give(report.data, _on_host(run, identity.uid))
     except BaseException:
         if session is not None:
             session.cut()
@@ -153,14 +157,18 @@ def _kill(process: ProcessId) -> None:
         os.close(pidfd)
 
 
-def _plan(run: Run, request: ExecRequest, facts: HostFacts) -> bytes:
+def _plan(run: Run, request: ExecRequest, identity: users.Identity, facts: HostFacts) -> bytes:
     process = request.process
     if request.privileged:
         process = replace(process, capabilities=ALL)
-    identity = _identify(run, request)
     return msgspec.json.encode(
         spec.process(run.launch, process, spec.Findings(facts=facts, identity=identity))
     )
+
+
+def _on_host(run: Run, uid: int) -> int:
+    """Give a user of the machine as the host has it; crun had to find it, so it is there."""
+    return uid if run.launch.ids is None else outside(run.launch.ids.users, uid)
 
 
 def _identify(run: Run, request: ExecRequest) -> users.Identity:
