@@ -54,6 +54,9 @@ def test_a_machine_of_arm64_is_one_like_others(client, daemon):
     client("stop", "-t", "1", "far")
     client("start", "far")
     assert client("exec", "far", "cat", "/own", "/kept/file").stdout == "two\none\n"
+    if client.name == "heft":
+        client("restart", "-t", "1", "--weight", "light", "far")
+        assert client("exec", "far", "cat", "/own", "/kept/file").stdout == "two\none\n"
 
 
 def test_its_image_says_what_it_is_for(client, daemon):

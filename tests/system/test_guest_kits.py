@@ -1,6 +1,7 @@
 """Guest kits of kernels of one's own: made, chosen, exchanged, removed, and never half there."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,12 @@ def names(daemon: Daemon) -> set[str]:
     return {each["name"] for each in daemon.request("GET", "/heft/v1/kits").json}
 
 
+def memories(daemon: Daemon) -> int:
+    """Count the memories of templates that the daemon holds."""
+    open_files = Path(f"/proc/{daemon.pid}/fd").iterdir()
+    return sum("heft-template" in os.readlink(file) for file in open_files)
+
+
 def body(modules: Path) -> dict[str, str]:
     return {"name": OWN, "kernel": str(DEBIAN / "vmlinux"), "modules": str(modules)}
 
@@ -102,9 +109,12 @@ def test_what_was_made_for_a_kit_goes_with_it(daemon: Daemon, modules: Path) -> 
     daemon.restart()
     assert json.loads(client("inspect", "box").stdout)[0]["Heft"] == shown
     assert templates(daemon) == before + 1
+    client("kit", "warm", "-q", "-m", "128m", OWN)
+    assert memories(daemon) == 1
     client("rm", "-f", "box")
     client("kit", "rm", OWN)
     assert templates(daemon) == before
+    assert memories(daemon) == 0
 
 
 def test_what_is_no_kernel_for_guests_makes_no_kit(daemon: Daemon, modules: Path) -> None:

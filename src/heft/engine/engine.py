@@ -110,13 +110,18 @@ class Engine:
 
     async def _start(self) -> None:
         user_ranges.choose(HostConfig(), self.settings.remap, ())  # the daemon's own default
-        for name, weight in self.weights.items():
-            self._availability[name] = await weight.probe()
+        await self.probe_weights()
         await self.images.start()
         await self.volumes.start(recovery.volume_users(self._parts.records))
         self._parts.forwarding.resume()
         await recovery.recover(self._parts, self.machines)
         self._tasks.append(asyncio.create_task(rotation.keep_rotating(self._parts)))
+
+    async def probe_weights(self) -> dict[str, Availability]:
+        """Say which weights work here now, and of those that do not, why."""
+        for name, weight in self.weights.items():
+            self._availability[name] = await weight.probe()
+        return self._availability
 
     async def tear_down(self) -> None:
         """Stop all machines and take away what Heft has made of the host's network."""

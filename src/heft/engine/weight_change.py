@@ -18,6 +18,7 @@ from heft.engine import creation, refusals, user_ranges
 from heft.errors import Conflict, HeftError, NotSupported
 from heft.failures import translated
 from heft.faults import reach
+from heft.host import emulators
 from heft.model.machine import State
 from heft.undo import Undo
 from heft.uppers.carrying import carry
@@ -55,6 +56,14 @@ async def plan(parts: Parts, machine: Machine, name: str) -> Machine:
         raise NotSupported(f"weight {weight} does not work here: {found.why}", hint=found.hint)
     host = msgspec.structs.replace(machine.host_config, runtime=weight)
     config = creation.of_kernel(parts, machine.config, host, weight)
+    architecture = emulators.architecture(machine.platform)
+    if not parts.weights[weight].own_kernel and not await asyncio.to_thread(
+        emulators.can_execute, architecture
+    ):
+        raise NotSupported(
+            f"this host's kernel executes no programs of {machine.platform}",
+            hint="`make foreign` installs their emulator",
+        )
     if parts.weights[weight].maps_users:
         user_ranges.check(host, parts.settings.remap)
     refusals.check(host, bounds_upper=parts.weights[weight].bounds_upper)

@@ -69,8 +69,8 @@ async def description(_: Call) -> web.StreamResponse:
 
 async def weights(call: Call) -> web.StreamResponse:
     """Say which weights are there, and of those that are not, why."""
-    known = call.engine.info()
-    return call.json({"default": known.default_weight, "weights": known.weights})
+    found = await call.engine.probe_weights()
+    return call.json({"default": call.engine.settings.default_weight, "weights": found})
 
 
 async def templates(call: Call) -> web.StreamResponse:

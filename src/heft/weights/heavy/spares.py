@@ -153,6 +153,7 @@ class Spares:
                 _log.warning("no spare guest could be made: %s", error)
                 break
         await self._drop()
+        self._like = None  # a template that was collected goes with its memory
 
     async def _make(self, like: Launch, plan: Plan) -> Spare:
         identity = secrets.token_hex(32)

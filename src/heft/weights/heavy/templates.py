@@ -18,6 +18,7 @@ import hashlib
 import logging
 import os
 import shutil
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,13 @@ class TemplateRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What of the host and of this Heft it depends on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Template:
-    """A template in use: its memory as an open, sealed memory file, and where its state is."""
+    """A template in use: its memory as an open, sealed memory file, and where its state is.
+
+    The memory is let go with the last who has it: who just starts from one that was collected, or
+    that was found damaged, still needs it.
+    """
 
     shape: Shape
     memory: int
@@ -89,8 +94,6 @@ class Templates:
         self._version = version
         self._tsc_khz = tsc_khz
         self._open: dict[str, Template] = {}
-        self._damaged: list[Template] = []
-        """Their memory may be what a machine is just starting from."""
         self._making = asyncio.Lock()
 
     def start(self) -> None:
@@ -102,10 +105,7 @@ class Templates:
 
     def close(self) -> None:
         """Let go of the memory of templates; machines keep theirs."""
-        for template in (*self._open.values(), *self._damaged):
-            os.close(template.memory)
         self._open.clear()
-        self._damaged.clear()
 
     def key(self, kit: Kit, shape: Shape) -> str:
         """Name a template after all that it depends on."""
@@ -152,8 +152,7 @@ class Templates:
             with translated(f"look at {self._root}"):
                 gone = await asyncio.to_thread(self._unused, frozenset(kits))
             for directory in gone:
-                if (template := self._open.pop(directory.name, None)) is not None:
-                    self._damaged.append(template)
+                self._open.pop(directory.name, None)
                 with translated(f"remove {directory}"):
                     await asyncio.to_thread(_throw, directory)
 
@@ -175,7 +174,7 @@ class Templates:
         ):
             return template
         if self._open.get(key) is template:
-            self._damaged.append(self._open.pop(key))
+            del self._open[key]
         return self._open.get(key)
 
     async def _make(self, kit: Kit, shape: Shape, directory: Path, seconds: float) -> None:
@@ -308,7 +307,9 @@ def _load(directory: Path, shape: Shape) -> Template | None:
             return None
     with translated(f"load {directory}"):
         memory = _copied(directory / "memory")
-    return Template(shape, memory, directory / "state", record.state)
+    template = Template(shape, memory, directory / "state", record.state)
+    weakref.finalize(template, os.close, memory)
+    return template
 
 
 def _is_damaged(path: Path, seal: Seal, *, everything: bool = False) -> bool:
