@@ -166,7 +166,9 @@ async def test_compressed(bench: Bench, compress: Callable[[bytes], bytes], medi
 
 
 @pytest.mark.parametrize(
-    "data", [b"no tar at all" * 1000, root_tar()[:700], gzip.compress(root_tar())[:-9]]
+    "data",
+    [b"no tar at all" * 1000, root_tar()[:700], gzip.compress(root_tar())[:-9]],
+    ids=["text", "cut", "compressed and cut"],
 )
 async def test_what_is_no_tar(bench: Bench, data: bytes) -> None:
     with pytest.raises(InvalidArgument, match="cannot apply the layer"):
