@@ -3,9 +3,14 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.harness import isolation, leaks
+
+# How long an example takes is the host's affair, which runs other tests and machines beside it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 ROOTLESS = "needs root: it makes namespaces, mounts and links"
 

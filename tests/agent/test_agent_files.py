@@ -17,9 +17,7 @@ from heft.tars.packing import Packer
 from tests.harness import trees
 from tests.harness.bench import Bench, Failed
 
-bounded = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+bounded = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def path(text: str) -> Fields:

@@ -103,7 +103,6 @@ def test_any_request(
 
     @hypothesis.settings(
         max_examples=REQUESTS[kind],
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],

@@ -329,9 +329,7 @@ def grow(place: bytes, content: object) -> None:
     os.utime(place, ns=(moment, moment))
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=TREES, hard_links=st.integers(0, 3))
 def test_any_tree(
     tmp_path_factory: pytest.TempPathFactory, content: dict[bytes, object], hard_links: int

@@ -160,9 +160,7 @@ async def test_a_disk_that_is_nothing_but_noise(tmp_path: Path) -> None:
     assert path.stat().st_size == 8 << 20
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     harm=st.lists(
         st.tuples(st.integers(0, 200_000), st.binary(min_size=1, max_size=64)), max_size=9

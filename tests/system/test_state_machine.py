@@ -463,7 +463,6 @@ def test_a_life_in_any_order(daemon: Daemon) -> None:
         stateful_step_count=STEPS,
         derandomize=not EXAMPLES,
         database=None,
-        deadline=None,
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )

@@ -64,7 +64,7 @@ def whole(directory: bytes) -> dict[bytes, tuple[object, ...]]:
     return {**trees.look(directory, sockets=True), b"/": own}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(trees.trees, _marks)
 def test_any_tree_goes_there_and_back(tree: list[trees.Node], wanted: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -138,7 +138,7 @@ def test_a_disk_as_the_kernel_writes_it(disk: Path, tmp_path: Path) -> None:
     assert os.lstat(uppers / "diff/device").st_rdev == os.makedev(300, 70000)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(0, 2**20), st.binary(min_size=1, max_size=24)), max_size=6))
 def test_a_disk_that_lies(disk: Path, lies: list[tuple[int, bytes]]) -> None:
     """Whatever is in it, it is read to an end, and only what is so can come of it."""

@@ -240,7 +240,7 @@ names = st.text(
 
 
 @given(st.dictionaries(names, st.binary(max_size=2000), max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_round_trip(files: dict[str, bytes]) -> None:
     data = tar(*(member(name, content) for name, content in files.items()))
     found = contents(data)
@@ -248,7 +248,7 @@ def test_round_trip(files: dict[str, bytes]) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_damage_is_an_error_or_harmless(data: st.DataObject) -> None:
     whole = bytearray(
         tar(
