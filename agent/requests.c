@@ -40,7 +40,11 @@ static void look_for_devices(struct bytes record)
         bool share = field.tag == MOUNT && record_number(field.value, KIND) == SHARE;
         const char *role = field.tag == DISK ? record_text(field.value, ROLE) : NULL;
         if (share || (role != NULL && strcmp(role, "modules") == 0)) {
+#if defined(__s390x__)
+            write_file("/proc/cio_ignore", "free all"); /* which looks at all channels again */
+#else
             write_file("/sys/bus/pci/rescan", "1");
+#endif
             return;
         }
     }

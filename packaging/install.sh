@@ -34,10 +34,7 @@ for command in heft heftd; do
     ln -sfn "$prefix/bin/$command" "$commands/$command"
 done
 
-make -s -C "$sources/agent" OUT="$copy/programs"
-if has_foreign; then
-    make -s -C "$sources/agent" OUT="$copy/programs" foreign
-fi
+make -s -C "$sources/agent" OUT="$copy/programs" all foreign
 install -D -t "$prefix/libexec" "$copy/programs"/heft-*
 
 if [ -x "$(command -v systemd-sysusers)" ]; then

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "agent"
 BUILDS = Path(__file__).parents[2] / ".build"
-PROGRAMS = ("heft-agent", "heft-agent-arm64", "heft-tsc", "heft-weigh")
+PROGRAMS = ("heft-agent", "heft-agent-arm64", "heft-agent-s390x", "heft-tsc", "heft-weigh")
 
 
 @functools.cache

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 async def _make(kits: Kits) -> None:
-    for name in (DEFAULT, architectures.ALL["arm64"].kit):
+    for name in (DEFAULT, *(each.kit for each in architectures.ALL.values())):
         await kits.ensure(name, lambda line: sys.stderr.write(f"{line}\n"))
 
 

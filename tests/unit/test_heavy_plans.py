@@ -56,9 +56,21 @@ def test_a_foreign_machine_has_other_hardware_and_the_same_devices():
     assert str(foreign) != str(SHAPE)
 
 
+def test_a_machine_of_s390x_has_channels_in_place_of_pci():
+    foreign = replace(SHAPE, architecture="s390x")
+    served = [Served("share0", 20)]
+    words = [
+        *qemu.cold(foreign, "/kernel", "/initramfs", Disks(10, 11, 12), CARD, 0),
+        *qemu.shares(foreign, served),
+    ]
+    assert not any("pci" in word or "romfile" in word for word in words)
+    slots = [device.split(",")[1] for device in devices(words) if "devno" in device]
+    assert slots == [f"devno=fe.0.{slot:04x}" for slot in (4, 2, 3, 30, 5, 8)]
+
+
 def test_shares_stand_behind_the_devices_of_the_template():
     served = (Served("share0", 20), Served("share1", 21))
-    words = qemu.shares(served)
+    words = qemu.shares(SHAPE, served)
     assert options(words, "-fsdev") == [
         *("proxy,id=share0,sock_fd=20", "proxy,id=share1,sock_fd=21"),
     ]
@@ -67,10 +79,12 @@ def test_shares_stand_behind_the_devices_of_the_template():
     for device, each in zip(devices(words), served, strict=True):
         assert f"fsdev={each.tag},mount_tag={each.tag}" in device
         (slot,) = [word for word in device.split(",") if "addr=" in word]
-        assert int(slot.removeprefix("addr=")) > max(int(s.removeprefix("addr=")) for s in slots)
+        assert int(slot.removeprefix("addr="), 16) > max(
+            int(s.removeprefix("addr="), 16) for s in slots
+        )
     most = [Served(f"share{number}", number) for number in range(shares.MOST)]
-    assert "addr=32" not in " ".join(qemu.shares(most)), "a bus has 32 slots"
-    assert qemu.shares(()) == []
+    assert "addr=17," in devices(qemu.shares(SHAPE, most))[-1], "the number is hexadecimal"
+    assert qemu.shares(SHAPE, ()) == []
 
 
 def test_only_a_template_shares_its_memory_with_the_file():

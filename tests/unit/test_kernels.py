@@ -117,3 +117,14 @@ async def test_what_cannot_be_read_is_named(tmp_path):
         await kernels.read(tmp_path / "nothing")
     with pytest.raises(InvalidArgument, match="is not a file"):
         await kernels.read(tmp_path)
+
+
+async def test_an_image_of_s390x(tmp_path):
+    head = bytes(0x10008) + b"S390EP\0" + b"6.1.0-50-s390x (debian-kernel@x) #1 SMP Debian 6.1"
+    (tmp_path / "image").write_bytes(head)
+    found = await kernels.read(tmp_path / "image", "s390x")
+    assert (found.content, found.release) == (head, "6.1.0-50-s390x")
+    for content in (bytes(0x10008) + b"S390EP", head[8:]):
+        (tmp_path / "image").write_bytes(content)
+        with pytest.raises(InvalidArgument, match="no header of an s390x kernel"):
+            await kernels.read(tmp_path / "image", "s390x")

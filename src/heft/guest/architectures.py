@@ -34,6 +34,7 @@ ALL = {
     for each in (
         Architecture("amd64", "debian", "heft-agent", "qemu-system-x86_64"),
         Architecture("arm64", "debian-arm64", "heft-agent-arm64", "qemu-system-aarch64"),
+        Architecture("s390x", "debian-s390x", "heft-agent-s390x", "qemu-system-s390x"),
     )
 }
 

@@ -3,7 +3,8 @@
 What distributions pack is a bzImage, which holds the ELF file compressed (the kernel's
 Documentation/arch/x86/boot.rst; scripts/Makefile.lib says how each format is made). Under software
 translation a kernel takes three seconds to unpack itself, and more memory: so it is unpacked here.
-Those of arm64 are no ELF files, but an image with a header (Documentation/arch/arm64/booting.rst).
+Those of arm64 are no ELF files, but an image with a header (Documentation/arch/arm64/booting.rst);
+those of s390x are taken as they are packed.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ _LZ4 = b"\x02\x21\x4c\x18"
 _LZMA = b"\x5d\x00\x00"
 _ARM64, _ARM64_AT = b"ARM\x64", 0x38
 """The magic number of its header, and where it is."""
+_S390, _S390_AT = b"S390EP", 0x10008
+"""arch/s390/boot/head.S: a parameter area, which boot loaders look for."""
 _TRAILER = 4
 """Bytes: behind a payload stands its size when unpacked; gzip has that by itself."""
 _PVH_ENTRY = (b"Xen", 18)
 """XEN_ELFNOTE_PHYS32_ENTRY (Xen's xen/include/public/elfnote.h); QEMU enters a kernel there."""
 _BANNER = re.compile(rb"Linux version ([0-9][\w.+~-]*) ")
 """`linux_banner` (init/version-timestamp.c)."""
+_NAME = re.compile(rb"([0-9][\w.+~-]*) \([^\0]*\) #[0-9]")
+"""`kernel_version` (arch/s390/boot/version.c)."""
 _HINT = "CONFIG_PVH=y makes the entry; a bzImage or a vmlinux is taken"
 
 
@@ -62,8 +67,8 @@ async def read(path: Path, architecture: str = NATIVE) -> Kernel:
     """
     image = await asyncio.to_thread(_content, path)
     try:
-        if architecture == "arm64":
-            return await asyncio.to_thread(_arm64, image)
+        if (check := _IMAGES.get(architecture)) is not None:
+            return await asyncio.to_thread(check, image)
         content = await _unpacked(image)
         return await asyncio.to_thread(_checked, content)
     except ValueError as error:
@@ -164,6 +169,17 @@ def _arm64(image: bytes) -> Kernel:
     if image[_ARM64_AT : _ARM64_AT + len(_ARM64)] != _ARM64:
         raise ValueError("it has no header of an arm64 kernel")
     return Kernel(image, _release(image))
+
+
+def _s390x(image: bytes) -> Kernel:
+    """Take what unpacks itself; how it is called is said before. Raises `ValueError`."""
+    name = _NAME.search(image)
+    if image[_S390_AT : _S390_AT + len(_S390)] != _S390 or name is None:
+        raise ValueError("it has no header of an s390x kernel")
+    return Kernel(image, name[1].decode())
+
+
+_IMAGES = {"arm64": _arm64, "s390x": _s390x}
 
 
 def _checked(content: bytes) -> Kernel:

@@ -42,6 +42,7 @@ PACKAGES = {
     "debian": "linux-image-amd64",
     "debian-cloud": "linux-image-cloud-amd64",
     "debian-arm64": "linux-image-arm64",
+    "debian-s390x": "linux-image-s390x",
 }
 """The kits that are made of packages, by name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

@@ -167,7 +167,7 @@ def start(launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...]) 
         errors, tap = memory_files.bounded(), os.dup(card.tap)
         groups = " ".join(map(str, group.directories()))
         passed += [each.connection for each in served]
-        inside = jail.command(place, (*command, *qemu.shares(served)))
+        inside = jail.command(place, (*command, *qemu.shares(shape, served)))
         process = processes.spawn(
             ("sh", "-c", _ENTER, "sh", groups, *inside), stderr=errors, pass_fds=passed
         )

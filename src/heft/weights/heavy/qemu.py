@@ -1,7 +1,7 @@
 """The command lines of QEMU (qemu(1), QEMU 7.2). Pure.
 
-The machine is `microvm` with PCIe (for arm64, `virt`): no firmware to wait for, no legacy devices,
-and room for more devices later. The devices of a template and of what is restored from it are the
+The machine is `microvm` with PCIe (others are in `boards`): no firmware to wait for, no legacy
+devices, and room for more later. The devices of a template and of what is restored from it are the
 same at the same addresses, however many of them the machine uses; what stands behind them differs.
 Memory is one backend, so that a template's can be mapped privately by all machines made from it.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from heft.guest import architectures
 from heft.guest.architectures import NATIVE
+from heft.weights.heavy.boards import BOARDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,38 +31,16 @@ STAND_IN = 1 << 40
 """Bytes of the disks of a template: a guest restored of it does not ask again how large its are."""
 STAND_IN_MAC = "02:48:45:46:54:00"
 """The card's address in a template; the agent gives it the machine's (agent/device.c)."""
-_FIRST_SHARE = 8
-"""The slot of the first share on the bus."""
+_BASE, _UPPER, _PORTS, _CARD, _FIRST_SHARE, _MODULES = 2, 3, 4, 5, 8, 30
+"""The slots of devices on the bus."""
 DISKS = ("base", "upper")
 """The serial numbers of a machine's disks, and the ids of their devices."""
-_DISK = "logical_block_size=512,physical_block_size=512,disable-legacy=on"
+_BLOCKS = "logical_block_size=512,physical_block_size=512"
+
 _FIXED = (
     *("loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests"),
     "net.ifnames=0",  # the machine's udev leaves eth0 its name
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Board:
-    """What is of an architecture: the machine, the processor that is translated, the console."""
-
-    machine: str
-    cpu: str
-    console: str
-    parameters: tuple[str, ...] = ()
-
-
-_BOARDS = {
-    "amd64": _Board(
-        "microvm,acpi=on,pcie=on,rtc=on,usb=off",
-        "max",
-        "ttyS0",
-        # After a panic too: the usual ways end in a firmware that knows nothing to boot.
-        ("reboot=t",),
-    ),
-    # The architecture's own algorithm of pointer authentication takes half of the time translated.
-    "arm64": _Board("virt,gic-version=3,usb=off", "max,pauth-impdef=on", "ttyAMA0"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +88,7 @@ def kernel_parameters(tsc_khz: int, architecture: str = NATIVE) -> str:
     its time stamp counter but the PIT, and where the host was busy at that instant the kernel gives
     up its only clock, and stands still.
     """
-    board = _BOARDS[architecture]
+    board = BOARDS[architecture]
     clock: tuple[str, ...] = ()
     console = (f"console={board.console}", f"heft.console=/dev/{board.console}")
     if tsc_khz and architecture == NATIVE:
@@ -123,8 +102,8 @@ def template(
     """Give the command that boots a guest to be kept as a template; its disks are stand-ins."""
     return [
         *_common(shape, memory, share=True),
-        *_disks(_stand_in("base", read_only=True), _stand_in("upper")),
-        *_card(card),
+        *_disks(shape, _stand_in("base", read_only=True), _stand_in("upper")),
+        *_card(shape, card),
         *_boot(shape, kernel, initramfs, tsc_khz),
     ]
 
@@ -136,9 +115,9 @@ def cold(
     return [
         *_common(shape, "", share=False),
         *_open(disks),
-        *_disks(_file("base", disks.base, read_only=True), _file("upper", disks.upper)),
-        *_modules(disks.modules),
-        *_card(card),
+        *_disks(shape, _file("base", disks.base, read_only=True), _file("upper", disks.upper)),
+        *_modules(shape, disks.modules),
+        *_card(shape, card),
         *_boot(shape, kernel, initramfs, tsc_khz),
     ]
 
@@ -151,30 +130,30 @@ def restored(shape: Shape, memory: int, disks: Disks, card: Card) -> list[str]:
     return [
         *_common(shape, f"/proc/self/fd/{memory}", share=False),
         *_open(disks),
-        *_disks(_file("base", disks.base, read_only=True), _file("upper", disks.upper)),
-        *_modules(disks.modules),
-        *_card(card),
+        *_disks(shape, _file("base", disks.base, read_only=True), _file("upper", disks.upper)),
+        *_modules(shape, disks.modules),
+        *_card(shape, card),
         *("-incoming", "defer"),
     ]
 
 
-def shares(served: Iterable[Served]) -> list[str]:
+def shares(shape: Shape, served: Iterable[Served]) -> list[str]:
     """Give the devices by which the guest reaches its volumes: a template has none of them.
 
     They stand behind all of the template's, and are found by looking for them (agent/main.c).
     """
-    words = []
-    for number, each in enumerate(served):
+    words, board = [], BOARDS[shape.architecture]
+    for slot, each in enumerate(served, _FIRST_SHARE):
         words += ["-fsdev", f"proxy,id={each.tag},sock_fd={each.connection}"]
-        device = f"virtio-9p-pci,addr={_FIRST_SHARE + number},disable-legacy=on"
-        words += ["-device", f"{device},fsdev={each.tag},mount_tag={each.tag}"]
+        tags = (f"fsdev={each.tag}", f"mount_tag={each.tag}")
+        words += ["-device", board.device("virtio-9p", slot, *tags)]
     return words
 
 
 def _common(shape: Shape, memory: str, *, share: bool) -> list[str]:
     size = f"{shape.memory >> 20}M"
     backend = f"memory-backend-file,mem-path={memory}" if memory else "memory-backend-ram"
-    tcg, board = shape.accelerator == "tcg", _BOARDS[shape.architecture]
+    tcg, board = shape.accelerator == "tcg", BOARDS[shape.architecture]
     program = architectures.ALL[shape.architecture].qemu
     return [
         *(program, "-name", "heft", "-nodefaults", "-no-user-config", "-display", "none"),
@@ -188,7 +167,7 @@ def _common(shape: Shape, memory: str, *, share: bool) -> list[str]:
         *("-chardev", f"ringbuf,id=console,size={CONSOLE_SIZE}", "-serial", "chardev:console"),
         # A guest that is over waits until it was seen why: its console is still there.
         *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
-        *("-device", "virtio-serial-pci,addr=4,max_ports=2,disable-legacy=on"),
+        *("-device", board.device("virtio-serial", _PORTS, "max_ports=2")),
         *("-chardev", _socket("agent", AGENT)),
         *("-device", "virtserialport,chardev=agent,name=heft.agent"),
     ]
@@ -231,30 +210,26 @@ def _open(disks: Disks) -> list[str]:
     return [word for fd in sets for word in ("-add-fd", f"fd={fd},set={fd}")]
 
 
-def _disks(base: str, upper: str) -> list[str]:
+def _disks(shape: Shape, base: str, upper: str) -> list[str]:
     return [
-        *("-blockdev", base, "-device", _disk("base", 2)),
-        *("-blockdev", upper, "-device", _disk("upper", 3)),
+        *("-blockdev", base, "-device", _disk(shape, "base", _BASE)),
+        *("-blockdev", upper, "-device", _disk(shape, "upper", _UPPER)),
     ]
 
 
-def _disk(name: str, slot: int) -> str:
-    return f"virtio-blk-pci,id={name},addr={slot},drive={name},serial={name},{_DISK}"
+def _disk(shape: Shape, name: str, slot: int) -> str:
+    words = (f"id={name}", f"drive={name}", f"serial={name}", _BLOCKS)
+    return BOARDS[shape.architecture].device("virtio-blk", slot, *words)
 
 
-def _modules(descriptor: int) -> list[str]:
+def _modules(shape: Shape, descriptor: int) -> list[str]:
     """Give the disk of the kernel's modules, which no template has: the agent looks for it."""
     if descriptor < 0:
         return []
-    device = f"virtio-blk-pci,addr=1e,drive=modules,serial=modules,{_DISK}"
-    return ["-blockdev", _file("modules", descriptor, read_only=True), "-device", device]
+    file = _file("modules", descriptor, read_only=True)
+    return ["-blockdev", file, "-device", _disk(shape, "modules", _MODULES)]
 
 
-def _card(card: Card) -> list[str]:
-    device = "virtio-net-pci,addr=5,romfile=,disable-legacy=on"
-    return [
-        "-netdev",
-        f"tap,id=net,fd={card.tap}",
-        "-device",
-        f"{device},netdev=net,mac={card.mac}",
-    ]
+def _card(shape: Shape, card: Card) -> list[str]:
+    device = BOARDS[shape.architecture].card(_CARD, "netdev=net", f"mac={card.mac}")
+    return ["-netdev", f"tap,id=net,fd={card.tap}", "-device", device]
