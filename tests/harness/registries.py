@@ -5,12 +5,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import create_connection
+from socket import SHUT_WR, create_connection, socket
 from urllib.parse import urlsplit
 
 from tests.harness.pace import patience
@@ -92,6 +92,7 @@ class Asked:
 
     line: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         line = f"{self.command} {self.path}"
-        self.proxy.asked.append(Asked(line, dict(self.headers)))
+        self.proxy.asked.append(Asked(line, dict(self.headers), body))
         status, headers, content = self._upstream(body)
         for trouble in self.proxy.troubles:
             if trouble.times and re.search(trouble.pattern, line):
@@ -126,6 +127,19 @@ class Handler(BaseHTTPRequestHandler):
         self.give(status, headers, content)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815
+
+    def do_CONNECT(self) -> None:
+        """Be a tunnel, as a proxy is for HTTPS, whatever host was asked for."""
+        self.proxy.asked.append(Asked(f"CONNECT {self.path}", dict(self.headers)))
+        host, _, port = self.proxy.upstream.rpartition(":")
+        with create_connection((host, int(port))) as upstream:
+            self.send_response_only(200)
+            self.end_headers()
+            back = threading.Thread(target=_pour, args=(upstream, self.connection))
+            back.start()
+            _pour(self.connection, upstream)
+            back.join()
+        self.close_connection = True
 
     def _upstream(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if not self.proxy.upstream:
@@ -155,6 +169,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _pour(source: socket, target: socket) -> None:
+    """Give on what comes, until no more does."""
+    with suppress(OSError):
+        while block := source.recv(1 << 16):
+            target.sendall(block)
+    with suppress(OSError):
+        target.shutdown(SHUT_WR)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Pull and push against a real registry, with a proxy between that makes trouble."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -317,6 +318,52 @@ async def test_an_upload_that_breaks_is_gone_on_with(store: Store, proxy: Proxy)
     assert proxy.lines("^GET .*/uploads/")
 
 
+async def test_a_large_blob_goes_in_chunks(
+    store: Store, other: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CHUNK", 1 << 20)
+    name = f"{proxy.host}/chunks/push:1"
+    image = await store.image(*LAYERS, name=name)
+    proxy.troubles.append(Trouble("^PATCH", refuse(503)))
+    await store.push(name)
+    sent = [each.headers["Content-Range"] for each in proxy.lines("^PATCH")]
+    assert sent.count("0-1048575") >= 2
+    assert "1048576-2097151" in sent
+    assert (await other.pull(name)).image.diff_ids == image.diff_ids
+
+
+PUSH_POINTS = ("push.blob", "push.manifest")
+
+
+@pytest.mark.parametrize("point", PUSH_POINTS)
+async def test_killed_while_pushing(proxy: Proxy, tmp_path: Path, point: str) -> None:
+    daemon = Daemon(tmp_path / "daemon").start(HEFT_FAULT=point)
+    name = f"{proxy.host}/killed/{point}"
+    daemon.request("POST", f"/images/create?fromSrc=-&repo={name}", pack(*LAYERS[0]))
+
+    def push() -> int:
+        try:
+            header = {"X-Registry-Auth": "e30="}
+            return daemon.request("POST", f"/images/{name}/push?tag=latest", **header).status
+        except (OSError, HTTPException):
+            return 0
+
+    await asyncio.to_thread(push)
+    daemon.wait_dead()
+    daemon.start()
+    store = daemon.data / "images"
+    assert not any(os.listdir(store / kind) for kind in ("tmp", "partial"))
+    (image,) = daemon.request("GET", "/images/json").json
+    assert not image["RepoDigests"]
+    assert await asyncio.to_thread(push) == 200
+    (image,) = daemon.request("GET", "/images/json").json
+    assert len(image["RepoDigests"]) == 1
+    proxy.asked.clear()
+    assert await asyncio.to_thread(push) == 200
+    assert not proxy.lines("^(POST|PATCH)")
+    daemon.clean_up()
+
+
 async def test_an_upload_that_does_not_arrive_is_given_up(store: Store, proxy: Proxy) -> None:
     name = f"{proxy.host}/lost/push:1"
     await store.image(*LAYERS, name=name)
@@ -437,7 +484,66 @@ async def test_tls_and_an_authority_of_ones_own(
         assert any("'r'" in str(each["subject"]) for each in context.get_ca_certs())
 
 
+async def test_an_identity_token_is_exchanged(other: Store, proxy: Proxy, pushed: str) -> None:
+    def token(handler, *_) -> None:  # type: ignore[no-untyped-def]
+        answer = {"access_token": "good", "refresh_token": "second", "expires_in": 300}
+        handler.give(200, {}, json.dumps(answer).encode())
+
+    def guarded(handler, status, headers, body) -> None:  # type: ignore[no-untyped-def]
+        if handler.headers.get("Authorization") == "Bearer good":
+            return handler.give(status, headers, body)
+        realm = f'Bearer realm="http://{proxy.host}/token",service="s",scope="x"'
+        return handler.give(401, {"WWW-Authenticate": realm}, b"{}")
+
+    proxy.troubles.append(Trouble("(GET|POST) /token", token, times=999))
+    proxy.troubles.append(Trouble("GET /v2/", guarded, times=999))
+    who = Credentials(identity_token="first")
+    assert (await other.pull(pushed, who)).newer
+    (asked,) = proxy.lines("POST /token")
+    form = dict(pair.split("=") for pair in asked.body.decode().split("&"))
+    assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "first")
+    assert unquote(form["scope"]) == "repository:team/tool:pull"
+    # Signing in with a password gives such a token, to be kept in its place.
+    assert await other.images.remote.sign_in(proxy.host, ANN) == "second"
+
+
 # Where it is fetched from
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_through_a_proxy(
+    other: Store, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """What only the proxy can resolve is pulled through it, from a real registry."""
+    tls, config, port = None, tmp_path / "config", PORT + 3 + (scheme == "https")
+    host = f"registry.test:{port}"
+    (config / f"certs.d/{host}").mkdir(parents=True)
+    if scheme == "https":
+        tls = tmp_path / "crt", tmp_path / "key"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=r", "-addext"]
+        command += ["subjectAltName=DNS:registry.test", "-out", str(tls[0])]
+        await run(*command, "-keyout", str(tls[1]))
+        (config / f"certs.d/{host}/ca.crt").write_bytes(tls[0].read_bytes())
+    else:
+        (config / "registries.conf").write_text(
+            f'[[registry]]\nlocation = "{host}"\ninsecure = true\n'
+        )
+    with (
+        registries.registry(tmp_path / "r", port, tls=tls) as served,
+        registries.proxy(served.host) as through,
+    ):
+        await store.image(*LAYERS, name=f"{served.host}/team/far:1")
+        await store.push(f"{served.host}/team/far:1")
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://{through.host}")
+        other.images.remote.web._directory = config
+        assert (await other.pull(f"{host}/team/far:1")).newer
+        blobs = "^CONNECT registry.test" if tls else f"^GET http://{host}/v2/team/far/blobs/"
+        assert len(through.lines(blobs)) >= (1 if tls else 4)
+        monkeypatch.setenv("NO_PROXY", "registry.test")
+        with pytest.raises(HostError, match="cannot"):
+            await other.pull(f"{host}/team/far:2")
 
 
 async def test_mirrors(other: Store, tmp_path: Path, plain: Served, pushed: str) -> None:
@@ -596,6 +702,95 @@ async def test_bad_manifests(other: Store, case: str) -> None:
         with pytest.raises(HeftError, match=said):
             await other.pull(f"{proxy.host}/bad:1")
     assert other.nothing_kept()
+
+
+def _serve(proxy: Proxy, found: dict[str, registries.Act]) -> None:
+    """Let a registry be of these answers, by patterns of paths."""
+    for pattern, act in {**found, "GET /v2/$": say(b"{}")}.items():
+        proxy.troubles.append(Trouble(pattern, act, times=99))
+
+
+async def test_manifests_that_are_not_what_was_asked_for(other: Store) -> None:
+    manifest = _manifest(GOOD, _layer())
+    inner = json.loads(LOOP)
+    inner["manifests"][0]["digest"] = _digest(LOOP)
+    outer = json.dumps(inner).encode()  # an index of an index, both with the right digests
+    with registries.proxy("") as proxy:
+        lie = {"Docker-Content-Digest": _digest(b"?")}
+        _serve(
+            proxy,
+            {
+                "/manifests/sha256:0": say(manifest, MANIFEST_TYPES[0]),
+                f"/manifests/{_digest(LOOP)}": say(LOOP, INDEX_TYPES[0]),
+                "/manifests/loop": say(outer, INDEX_TYPES[0]),
+                "/manifests/lie": say(manifest, MANIFEST_TYPES[0], **lie),
+            },
+        )
+        for reference in (f"@sha256:{'0' * 64}", ":lie"):
+            with pytest.raises(InvalidArgument, match="the manifest has the digest"):
+                await other.pull(f"{proxy.host}/bad{reference}")
+        with pytest.raises(InvalidArgument, match="it leads to another one"):
+            await other.pull(f"{proxy.host}/bad:loop")
+    assert other.nothing_kept()
+
+
+async def test_a_gigabyte_of_json(other: Store) -> None:
+    sent = 0
+
+    def endless(handler: Handler, *_: object) -> None:
+        nonlocal sent
+        handler.send_response_only(200)
+        handler.send_header("Content-Type", MANIFEST_TYPES[0])
+        handler.send_header("Content-Length", str(1 << 30))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while sent < 1 << 30:
+                sent += handler.wfile.write(b"[" * (1 << 16))
+        handler.close_connection = True
+
+    with registries.proxy("") as proxy:
+        _serve(proxy, {"/manifests/": endless, "/tags/list": endless})
+        with pytest.raises(HeftError, match="is larger than"):
+            await other.pull(f"{proxy.host}/large:1")
+        with pytest.raises(HeftError, match="is larger than"):
+            await other.images.remote.pull_all(f"{proxy.host}/large", "", NOBODY, quiet)
+    assert sent < 64 << 20, "it is given up soon"
+
+
+@pytest.mark.parametrize("tag", ["a/b", "../x", "-a", "", "a" * 129, "ü", "a\0b", 7])
+async def test_odd_tags(other: Store, tag: object) -> None:
+    with registries.proxy("") as proxy:
+        _serve(proxy, {"/tags/list": say(json.dumps({"tags": [tag]}).encode())})
+        with pytest.raises(HeftError, match=r"invalid reference format|no list of tags"):
+            await other.images.remote.pull_all(f"{proxy.host}/odd", "", NOBODY, quiet)
+        assert not proxy.lines("/manifests/")
+
+
+@pytest.mark.parametrize("length", [-1, 1, 1 << 40])
+async def test_a_length_that_is_a_lie(other: Store, length: int) -> None:
+    """A blob of the right bytes, announced as fewer or more."""
+    claimed = {"Content-Length": str(length if length > 1 else len(LAYER) + length)}
+    with registries.proxy("") as proxy:
+        blob = f"/blobs/{_digest(LAYER)}"
+        lie = lambda handler, *_: handler.give(200, claimed, LAYER, cut=len(LAYER))  # noqa: E731
+        _serve(proxy, {
+            blob: lie, f"/blobs/{_digest(GOOD)}": say(GOOD),
+            "/manifests/": say(_manifest(GOOD, _layer()), MANIFEST_TYPES[0]),
+        })  # fmt: skip
+        with pytest.raises(InvalidArgument, match=r"has not the .* bytes"):
+            await other.pull(f"{proxy.host}/lie:1")
+    assert other.nothing_kept()
+
+
+async def test_parts_that_nobody_went_on_with_are_swept(
+    other: Store, proxy: Proxy, pushed: str
+) -> None:
+    old, new = (other.place / f"images/partial/{letter * 64}.9" for letter in "ab")
+    for part, age in ((old, 24.1 * 3600), (new, 23.9 * 3600)):
+        part.write_bytes(b"part")
+        os.utime(part, (time.time() - age,) * 2)
+    await other.pull(pushed)
+    assert other.partial == [new.name]
 
 
 async def test_platforms_of_an_index(

@@ -1,7 +1,9 @@
 """What a registry, a client, a file and the environment say, read; whatever they say."""
 
 import base64
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from heft.errors import Forbidden, HeftError, InvalidArgument
+from heft.images import configs
+from heft.images.archive import DISK_TYPE
+from heft.images.disks import artifact
 from heft.images.reference import Reference
 from heft.images.registry import client, configuration, credentials, manifests
 from heft.images.registry.attempts import retry_after
@@ -77,10 +82,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner),
     max_leaves=15,
 )
+MEDIA_TYPES = (
+    *(*manifests.ACCEPTED, *sorted(manifests.LAYER_TYPES), *sorted(configs.CONFIG_TYPES)),
+    *(artifact.CONFIG_TYPE, *artifact.MEDIA_TYPES.values()),
+)
 DESCRIPTOR = st.fixed_dictionaries(
     {},
     optional={
-        "mediaType": st.sampled_from([*manifests.ACCEPTED, *sorted(manifests.LAYER_TYPES)]) | JSON,
+        "mediaType": st.sampled_from(MEDIA_TYPES) | JSON,
         "digest": st.just("sha256:" + "a" * 64) | JSON,
         "size": st.integers() | JSON,
         "platform": st.fixed_dictionaries({"os": JSON, "architecture": JSON, "variant": JSON}),
@@ -91,11 +100,37 @@ MANIFEST = st.fixed_dictionaries(
     {"schemaVersion": st.just(2) | JSON},
     optional={
         "mediaType": st.sampled_from(manifests.ACCEPTED) | JSON,
+        "artifactType": st.just(DISK_TYPE) | JSON,
         "config": DESCRIPTOR | JSON,
         "layers": st.lists(DESCRIPTOR, max_size=4) | JSON,
         "manifests": st.lists(DESCRIPTOR, max_size=4) | JSON,
     },
 )
+
+
+CONFIG = st.fixed_dictionaries(
+    {},
+    optional={
+        "architecture": st.just("amd64") | JSON,
+        "config": st.dictionaries(st.sampled_from(["Cmd", "Env", "Labels", "Volumes"]), JSON)
+        | JSON,
+        "rootfs": st.fixed_dictionaries({"type": st.just("layers"), "diff_ids": JSON}) | JSON,
+        "history": st.lists(JSON, max_size=3) | JSON,
+        "created": st.just("2026-01-01T00:00:00Z") | JSON,
+        "format": st.sampled_from(["raw", "qcow2"]) | JSON,
+        "digest": st.just("sha256:" + "a" * 64) | JSON,
+        "size": st.integers() | JSON,
+        "virtualSize": st.integers() | JSON,
+    },
+)
+
+
+@given(CONFIG | JSON, st.sampled_from([configs.decode, artifact.decode]))
+def test_any_configuration_is_read_or_refused(
+    value: object, decode: Callable[[bytes], object]
+) -> None:
+    with contextlib.suppress(InvalidArgument):
+        decode(json.dumps(value).encode())
 
 
 @given(MANIFEST | JSON)

@@ -70,7 +70,7 @@ class Remote:
             raise explained(name, error) from error
         names = [replace(name, tag=tag) for tag in tags]
         for each in names:
-            Reference.parse(str(each))
+            Reference.parse(f"{name}:{each.tag}")
         return [await self._pulling.pull(n, platform, credentials, progress) for n in names]
 
     async def restore(
