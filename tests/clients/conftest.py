@@ -24,6 +24,11 @@ AT_HEAVY = (
     "test_streams",
     "test_health",
     "test_update",
+    "test_docker_py",
+    "test_docker_py_more",
+    "test_compose",
+    "test_dockerode",
+    "test_websocket",
 )
 """Modules whose tests run at the heavy weight too, but for those that are marked `light`."""
 

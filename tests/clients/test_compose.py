@@ -29,7 +29,7 @@ services:
     restart: unless-stopped
     ports: ["127.0.0.1::80"]
     volumes: ["pages:/srv:ro"]
-    mem_limit: 32m
+    mem_limit: 128m
     labels: {{tier: front}}
     depends_on: [writer]
   writer:

@@ -218,7 +218,7 @@ def test_a_host_config_comes_back(client: docker.DockerClient) -> None:
         extra_hosts={"db": "192.0.2.2"},
         hostname="inside",
         log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m"}),
-        mem_limit="32m",
+        mem_limit="128m",
         nano_cpus=500_000_000,
         oom_score_adj=100,
         pids_limit=50,
@@ -234,7 +234,7 @@ def test_a_host_config_comes_back(client: docker.DockerClient) -> None:
         working_dir="/tmp",
     )
     host = machine.attrs["HostConfig"]
-    assert (host["Memory"], host["NanoCpus"], host["CpuShares"]) == (32 << 20, 500_000_000, 512)
+    assert (host["Memory"], host["NanoCpus"], host["CpuShares"]) == (128 << 20, 500_000_000, 512)
     assert host["CapAdd"] == ["CAP_NET_ADMIN"] or host["CapAdd"] == ["NET_ADMIN"]
     assert host["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     assert host["Ulimits"] == [{"Name": "nofile", "Soft": 512, "Hard": 1024}]

@@ -27,7 +27,7 @@ def test_a_job(daemon: Daemon) -> None:
     assert found["exec"] == ["out\n", "err\n"]
     assert found["exitCode"] == 4
     assert found["logs"] == "got it"
-    assert found["memory"] == 64 << 20
+    assert found["memory"] == 128 << 20
     assert found["listed"] == ["/box"]
     assert found["loaded"]
     assert found["gone"] == [404, "No such container: " + found["gone"][1].rpartition(" ")[2]]

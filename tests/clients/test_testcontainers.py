@@ -85,7 +85,7 @@ def test_a_web_server(here: Daemon, tmp_path: os.PathLike[str]) -> None:
         .with_command(f"sh -c 'mkdir /srv; echo $GREETING >{page}; exec httpd -f -p 8080 -h /srv'")
         .with_env("GREETING", "welcome")
         .with_exposed_ports(8080)
-        .with_kwargs(init=True, mem_limit="32m")
+        .with_kwargs(init=True, mem_limit="128m")
         .waiting_for(HttpWaitStrategy(8080).for_status_code(200))
     )
     with container as server:

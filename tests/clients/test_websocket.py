@@ -62,7 +62,7 @@ async def test_a_terminal_and_its_detach_keys(http: aiohttp.ClientSession, heft:
         await http.post("/containers/box/start")
         await socket.send_bytes(b"word\n")
         seen = b""
-        while b"got word" not in seen:
+        while b"got word\r\n" not in seen:
             seen += (await socket.receive(timeout=10)).data
         await socket.send_bytes(b"\x10\x11")
         assert await all_of(socket) == b""

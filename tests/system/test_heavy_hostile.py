@@ -1,4 +1,4 @@
-"""Heavy machines that are up to no good, and clocks that are right."""
+"""Heavy machines that are up to no good, and what must be each one's own."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 from tests.harness.serving import emptied, serving
 
+MANY = 50
+AT_ONCE = 10
 RIGHT_SECONDS = 0.05
 SECONDS = 30.0
 
@@ -49,6 +52,26 @@ def memory(process: int) -> int:
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) << 10
+
+
+# What must be its own
+
+
+def test_nothing_of_fifty_from_one_template_is_the_same(client: Client) -> None:
+    script = (
+        "cat /proc/sys/kernel/random/boot_id; head -c 32 /dev/urandom | sha256sum | cut -c1-64;"
+        " mktemp -u /XXXXXXXXXXXX; hostname; cat /sys/class/net/eth0/address; date +%s"
+    )
+
+    def one(number: int) -> list[str]:
+        name = f"own{number}"
+        return client("run", "--name", name, BUSYBOX, "sh", "-c", script).stdout.split()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(one, range(MANY)))
+    *unique, times = zip(*found, strict=True)
+    assert [len(set(each)) for each in unique] == [MANY] * 5
+    assert max(abs(int(each) - time.time()) for each in times) < 2 * SECONDS
 
 
 # Clocks

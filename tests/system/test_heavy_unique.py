@@ -1,4 +1,7 @@
-"""Machines restored from one template: what must be each one's own."""
+"""Systems restored from one template that come up for the first time: what is each one's own.
+
+Of many machines without a system `test_heavy_hostile.py` looks at less, in a fraction of the time.
+"""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +16,8 @@ from tests.harness.pace import patience
 from tests.harness.serving import emptied, serving
 
 MANY = 50
-AT_ONCE = 10
-SECONDS = patience(60)
+AT_ONCE = 4
+SECONDS = patience(300)
 IMAGE = "debian-keys"
 FIRST_BOOT = """
 cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid
@@ -38,7 +41,8 @@ def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
-def test_nothing_of_fifty_from_one_template_is_the_same(heavy_daemon: Daemon) -> None:
+@pytest.mark.long
+def test_nothing_of_fifty_systems_is_the_same(heavy_daemon: Daemon) -> None:
     client = Client("docker", heavy_daemon)
 
     def one(_: int) -> list[str]:

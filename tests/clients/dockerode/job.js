@@ -50,7 +50,7 @@ async function main() {
     name: "box",
     Cmd: ["sh", "-c", "read line; echo got $line; sleep 1000"],
     OpenStdin: true,
-    HostConfig: { Init: true, Memory: 64 << 20, Mounts: [{ Type: "volume", Source: "data", Target: "/data" }] },
+    HostConfig: { Init: true, Memory: 128 << 20, Mounts: [{ Type: "volume", Source: "data", Target: "/data" }] },
   });
   const attached = await container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true });
   const line = new Promise((resolve) => attached.once("data", (data) => resolve(data.subarray(8).toString())));
