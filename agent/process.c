@@ -2,20 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "child.h"
+#include "ends.h"
 #include "launch.h"
 #include "loop.h"
 #include "machine.h"
@@ -204,127 +202,6 @@ static void reported(struct watch *watch, uint32_t events)
 
 /* Its beginning */
 
-struct ends {
-    int own[3], child[3];
-    int terminal;
-};
-
-static void close_all(const int *descriptors, int size)
-{
-    for (int at = 0; at < size; at++)
-        if (descriptors[at] >= 0)
-            close(descriptors[at]);
-}
-
-/* Give the slave of a new terminal, whose master is our end of standard output. */
-static int open_pair(struct bytes record, struct ends *ends, struct failure *failure)
-{
-    struct winsize size = { .ws_row = (unsigned short)record_number(record, ROWS),
-                            .ws_col = (unsigned short)record_number(record, COLUMNS) };
-    int unlocked = 0, master = open(MACHINE "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-    ends->own[1] = master;
-    if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0
-        || ioctl(master, TIOCGPTN, &ends->terminal) < 0)
-        return fail_errno(failure, "terminal");
-    if (size.ws_row != 0 || size.ws_col != 0)
-        ioctl(master, TIOCSWINSZ, &size);
-    int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    return slave < 0 ? fail_errno(failure, "terminal") : slave;
-}
-
-static int open_terminal(struct bytes record, struct ends *ends, struct failure *failure)
-{
-    int slave = open_pair(record, ends, failure);
-    if (slave < 0)
-        return -1;
-    for (int at = 0; at < 3; at++)
-        ends->child[at] = at == 0 ? slave : dup(slave);
-    if (record_number(record, STDIN))
-        ends->own[0] = fcntl(ends->own[1], F_DUPFD_CLOEXEC, 3);
-    return 0;
-}
-
-static int open_pipes(struct bytes record, struct ends *ends, struct failure *failure)
-{
-    static const enum tag tags[3] = { STDIN, STDOUT, STDERR };
-    for (int at = 0; at < 3; at++) {
-        int pair[2];
-        if (record_number(record, tags[at]) == 0)
-            continue;
-        if (pipe2(pair, O_CLOEXEC) < 0)
-            return fail_errno(failure, "pipe");
-        ends->own[at] = pair[at == 0];
-        ends->child[at] = pair[at != 0];
-        fcntl(ends->own[at], F_SETFL, O_NONBLOCK);
-    }
-    return 0;
-}
-
-/* What an init system says goes to /dev/console, which must be a terminal: there is one in the place
- * of its pipes, and it is no controlling one. */
-static int open_console(struct bytes record, struct ends *ends, struct failure *failure)
-{
-    if (open_pipes(record, ends, failure) < 0)
-        return -1;
-    close_all((int[]){ ends->own[1], ends->child[1], ends->child[2] }, 3);
-    ends->own[1] = ends->child[1] = ends->child[2] = -1;
-    int slave = open_pair(record, ends, failure);
-    if (slave < 0)
-        return -1;
-    ends->child[1] = slave;
-    ends->child[2] = dup(slave);
-    return 0;
-}
-
-static pid_t clone_child(uint64_t flags, int group)
-{
-    struct clone_args arguments = { .flags = flags, .exit_signal = SIGCHLD };
-    if (group >= 0) {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = (uint64_t)group;
-    }
-    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
-}
-
-static int namespace_of(pid_t pid, const char *kind)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pid, kind);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-/* Fork a child into the workload's namespaces; a PID namespace is that of children to come. */
-static pid_t clone_beside(struct launch *given, struct failure *failure)
-{
-    pid_t beside = process_workload(), pid = -1;
-    int own = namespace_of(getpid(), "pid"), pids = namespace_of(beside, "pid");
-    int group = cgroup_of(beside);
-    given->mounts = namespace_of(beside, "mnt");
-    given->cgroups = namespace_of(beside, "cgroup");
-    if (beside == 0 || pids < 0 || given->mounts < 0 || own < 0) {
-        fail(failure, NOT_FOUND, "the machine's first process does not run");
-    } else if (setns(pids, CLONE_NEWPID) < 0 || (pid = clone_child(0, group)) < 0) {
-        fail_errno(failure, "fork");
-    }
-    if (pid != 0 && own >= 0)
-        setns(own, CLONE_NEWPID);
-    if (pid != 0)
-        close_all((int[]){ own, pids, group, given->mounts, given->cgroups }, 5);
-    return pid;
-}
-
-pid_t process_begin(struct launch *given, bool workload, struct failure *failure)
-{
-    pid_t pid;
-    if (!workload)
-        pid = clone_beside(given, failure);
-    else if ((pid = clone_child(CLONE_NEWPID | CLONE_NEWNS, cgroup_descriptor())) < 0)
-        fail_errno(failure, "fork");
-    if (pid == 0)
-        launch(given);
-    return pid;
-}
-
 static void make_streams(struct process *process, struct bytes record, const struct ends *ends)
 {
     static const enum tag tags[3] = { STDIN, STDOUT, STDERR };
@@ -371,9 +248,9 @@ static struct process *start(struct bytes record, struct failure *failure)
     if (check_start(record, workload, failure) < 0)
         return NULL;
     pid_t pid = -1;
-    int opened = record_number(record, TTY)          ? open_terminal(record, &ends, failure)
-                 : workload && machine.init_system ? open_console(record, &ends, failure)
-                                                    : open_pipes(record, &ends, failure);
+    int opened = record_number(record, TTY)          ? ends_open_terminal(record, &ends, failure)
+                 : workload && machine.init_system ? ends_open_console(record, &ends, failure)
+                                                    : ends_open_pipes(record, &ends, failure);
     if (opened == 0) {
         if (pipe2(report, O_CLOEXEC) < 0 || (holds && pipe2(hold, O_CLOEXEC) < 0)) {
             fail_errno(failure, "pipe");
@@ -382,7 +259,7 @@ static struct process *start(struct bytes record, struct failure *failure)
                                     .report = report[1], .hold = hold[0],
                                     .mounts = -1, .cgroups = -1 };
             memcpy(given.streams, ends.child, sizeof given.streams);
-            pid = process_begin(&given, workload, failure);
+            pid = child_begin(&given, workload, failure);
         }
     }
     close_all(ends.child, 3);

@@ -2,7 +2,6 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
-#include "launch.h"
 #include "record.h"
 #include "session.h"
 
@@ -12,9 +11,6 @@ void process_signal(struct request request, struct bytes record);
 void process_resize(struct request request, struct bytes record);
 void process_forget(struct request request, struct bytes record);
 void process_disown(struct request request, struct bytes record);
-
-/* Fork a child for what is given, the workload or one beside it; its pid, or -1. */
-pid_t process_begin(struct launch *given, bool workload, struct failure *failure);
 
 /* A child of the agent has ended; false if it is none of these. */
 bool process_ended(pid_t pid, int status);

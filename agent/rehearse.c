@@ -18,10 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "launch.h"
 #include "machine.h"
 #include "network.h"
-#include "process.h"
 
 enum { PAGE = 4096, MOST_READ = 64 * PAGE, TOUCHED = 64 * PAGE };
 
@@ -137,7 +137,7 @@ static int run(struct bytes record, struct failure *failure)
     struct launch given = { .record = record_find(record, PROCESS), .streams = { -1, output[1], -1 },
                             .terminal = -1, .report = report[1], .hold = -1, .mounts = -1,
                             .cgroups = -1 };
-    pid_t pid = process_begin(&given, true, failure);
+    pid_t pid = child_begin(&given, true, failure);
     close(report[1]);
     close(output[1]);
     if (pid < 0)

@@ -20,8 +20,7 @@
 #include "machine.h"
 #include "modules.h"
 #include "network.h"
-
-enum { SHARE = 1, TMPFS = 2 };
+#include "places.h"
 
 /* Nanoseconds. */
 static const int64_t SLEWED = 20000000;
@@ -134,84 +133,6 @@ static int join_root(struct bytes record, struct failure *failure)
     return machine.root < 0 ? fail_errno(failure, "root") : 0;
 }
 
-/* Places in the root */
-
-/* Give a descriptor of what is at a path, made if it is not there. */
-static int make_point(const char *path, bool directory, struct failure *failure)
-{
-    if (directory) {
-        int found = make_directories(machine.root, path);
-        return found < 0 ? fail_errno(failure, "%s", path) : found;
-    }
-    int found = open_in(machine.root, path, O_PATH);
-    if (found >= 0)
-        return found;
-    const char *slash = strrchr(path, '/');
-    char *above = slash != NULL ? strndup(path, (size_t)(slash - path)) : strdup("");
-    int parent = make_directories(machine.root, above);
-    free(above);
-    int made = parent < 0 ? -1 : openat(parent, slash != NULL ? slash + 1 : path,
-                                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (made >= 0)
-        close(made);
-    if (parent >= 0)
-        close(parent);
-    found = open_in(machine.root, path, O_PATH);
-    return found < 0 ? fail_errno(failure, "%s", path) : found;
-}
-
-static const char *by_descriptor(int fd)
-{
-    static char path[2][64];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "/proc/self/fd/%d", fd);
-    return path[turn];
-}
-
-/* Make a bound mount read-only; a descriptor of the place below it would name what it hides. */
-static int restrict_mount(const char *target, struct failure *failure)
-{
-    int shown = open_in(machine.root, target, O_PATH);
-    int done = shown < 0 ? -1 : mount(NULL, by_descriptor(shown), NULL,
-                                      MS_BIND | MS_REMOUNT | MS_RDONLY, NULL);
-    if (done < 0)
-        fail_errno(failure, "%s, read-only", target);
-    if (shown >= 0)
-        close(shown);
-    return done;
-}
-
-static int bind(const char *source, const char *target, bool directory, bool read_only,
-                struct failure *failure)
-{
-    int point = make_point(target, directory, failure);
-    if (point < 0)
-        return -1;
-    int done = mount(source, by_descriptor(point), NULL, MS_BIND | MS_REC, NULL);
-    if (done < 0)
-        fail_errno(failure, "%s", target);
-    close(point);
-    return done < 0 || !read_only ? done : restrict_mount(target, failure);
-}
-
-int machine_show(const char *source, const char *target, struct failure *failure)
-{
-    return bind(source, target, false, true, failure);
-}
-
-static int move(const char *source, const char *target, struct failure *failure)
-{
-    int point = make_point(target, true, failure);
-    if (point < 0)
-        return -1;
-    int done = mount(source, by_descriptor(point), NULL, MS_MOVE, NULL);
-    if (done < 0)
-        fail_errno(failure, "%s", target);
-    close(point);
-    return done;
-}
-
 /* Generated files */
 
 /* Where the agent keeps the file that is bound over a path: its name without slashes. */
@@ -247,7 +168,7 @@ static int place_file(struct bytes file, struct failure *failure)
     file_place(target, place);
     int done = write_content(place, file, failure);
     if (done == 0)
-        done = bind(place, target, false, record_number(file, READ_ONLY), failure);
+        done = place_bind(place, target, false, record_number(file, READ_ONLY), failure);
     free(target);
     return done;
 }
@@ -269,118 +190,6 @@ int machine_set_files(struct bytes record, struct failure *failure)
     return 0;
 }
 
-/* Mounts */
-
-/* Split off the mount options that are flags. */
-static unsigned long take_flags(char *options)
-{
-    static const struct {
-        const char *name;
-        unsigned long set, clear;
-    } known[] = {
-        { "ro", MS_RDONLY, 0 },       { "rw", 0, MS_RDONLY },     { "nosuid", MS_NOSUID, 0 },
-        { "suid", 0, MS_NOSUID },     { "nodev", MS_NODEV, 0 },   { "dev", 0, MS_NODEV },
-        { "noexec", MS_NOEXEC, 0 },   { "exec", 0, MS_NOEXEC },   { "noatime", MS_NOATIME, 0 },
-        { "relatime", MS_RELATIME, 0 },
-    };
-    unsigned long flags = 0;
-    char *kept = options, *rest;
-    for (char *option = strtok_r(options, ",", &rest); option; option = strtok_r(NULL, ",", &rest)) {
-        size_t at = 0, count = sizeof known / sizeof *known, length = strlen(option);
-        while (at < count && strcmp(option, known[at].name) != 0)
-            at++;
-        if (at < count) {
-            flags = (flags | known[at].set) & ~known[at].clear;
-            continue;
-        }
-        memmove(kept, option, length);
-        kept += length;
-        *kept++ = ',';
-    }
-    if (kept > options)
-        kept--;
-    *kept = 0;
-    return flags;
-}
-
-static int mount_tmpfs(struct bytes asked, const char *target, struct failure *failure)
-{
-    char *options = record_text(asked, OPTIONS);
-    int point = options != NULL ? make_point(target, true, failure) : -1;
-    if (options == NULL)
-        fail(failure, INVALID, "the options of %s", target);
-    if (point < 0)
-        return -1;
-    unsigned long flags = take_flags(options);
-    if (record_number(asked, READ_ONLY))
-        flags |= MS_RDONLY;
-    int done = mount("tmpfs", by_descriptor(point), "tmpfs", flags, options);
-    if (done < 0)
-        fail_errno(failure, "%s", target);
-    close(point);
-    free(options);
-    return done;
-}
-
-/* A share can be mounted once: further mounts of it are bound from there. */
-static int open_share(const char *tag, const char *further, struct failure *failure)
-{
-    char place[PATH_MAX], options[1024];
-    snprintf(place, sizeof place, "/shares/%s", tag);
-    if (tag[0] == 0 || strchr(tag, '/') != NULL)
-        return fail(failure, INVALID, "the tag of a share");
-    if (mkdir(place, 0755) == 0) {
-        snprintf(options, sizeof options, "trans=virtio,version=9p2000.L%s%s",
-                 further[0] != 0 ? "," : "", further);
-        if (mount(tag, place, "9p", MS_NOATIME, options) < 0) {
-            fail_errno(failure, "share %s", tag);
-            rmdir(place);
-            return -1;
-        }
-    }
-    int opened = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return opened < 0 ? fail_errno(failure, "share %s", tag) : opened;
-}
-
-static int mount_share(struct bytes asked, const char *target, struct failure *failure)
-{
-    const char *tag = record_text(asked, TAG), *below = record_text(asked, SUBPATH);
-    const char *options = record_text(asked, OPTIONS);
-    struct stat status;
-    if (tag == NULL || below == NULL || options == NULL)
-        return fail(failure, INVALID, "the share at %s", target);
-    int share = open_share(tag, options, failure);
-    if (share < 0)
-        return -1;
-    int source = open_in(share, below, O_PATH);
-    int done = source < 0 || fstat(source, &status) < 0 ? -1 : 0;
-    if (done < 0) {
-        fail_errno(failure, "share %s: %s", tag, below);
-    } else {
-        char path[64];
-        snprintf(path, sizeof path, "%s", by_descriptor(source));
-        done = bind(path, target, S_ISDIR(status.st_mode), record_number(asked, READ_ONLY),
-                    failure);
-    }
-    if (source >= 0)
-        close(source);
-    close(share);
-    return done;
-}
-
-static int place_mount(struct bytes asked, struct failure *failure)
-{
-    char *target = record_text(asked, TARGET);
-    if (target == NULL || target[0] != '/')
-        return fail(failure, INVALID, "the target of a mount");
-    uint64_t kind = record_number(asked, KIND);
-    int done = kind == SHARE   ? mount_share(asked, target, failure)
-               : kind == TMPFS ? mount_tmpfs(asked, target, failure)
-                               : fail(failure, UNSUPPORTED, "a mount of this kind");
-    free(target);
-    return done;
-}
-
 /* What every machine has */
 
 static int place_devices(struct bytes record, struct failure *failure)
@@ -391,8 +200,8 @@ static int place_devices(struct bytes record, struct failure *failure)
         snprintf(size, sizeof size, "mode=1777,size=%llu", (unsigned long long)shared);
     if (machine.init_system || machine.privileged) {
         /* All there is of devices; what belongs to the machine is moved into it. */
-        int point = make_point("/dev", true, failure);
-        if (point < 0 || mount("devtmpfs", by_descriptor(point), "devtmpfs", MS_NOSUID, NULL) < 0)
+        int point = place_point("/dev", true, failure);
+        if (point < 0 || mount("devtmpfs", place_name(point), "devtmpfs", MS_NOSUID, NULL) < 0)
             return point < 0 ? -1 : fail_errno(failure, "/dev");
         close(point);
         static const char *const below[] = { "/pts", "/shm", "/mqueue" };
@@ -400,10 +209,10 @@ static int place_devices(struct bytes record, struct failure *failure)
             char source[64], target[64];
             snprintf(source, sizeof source, DEVICES "%s", below[at]);
             snprintf(target, sizeof target, "/dev%s", below[at]);
-            if (move(source, target, failure) < 0)
+            if (place_move(source, target, failure) < 0)
                 return -1;
         }
-    } else if (move(DEVICES, "/dev", failure) < 0) {
+    } else if (place_move(DEVICES, "/dev", failure) < 0) {
         return -1;
     }
     if (shared != 0 && mount(NULL, MACHINE "/dev/shm", NULL,
@@ -422,17 +231,17 @@ static int place_modules(struct failure *failure)
     uname(&kernel);
     modules_serve();
     snprintf(target, sizeof target, "/lib/modules/%s", kernel.release);
-    return bind(MODULES_PLACE, target, true, true, failure);
+    return place_bind(MODULES_PLACE, target, true, true, failure);
 }
 
 static int place_standard(struct bytes record, struct failure *failure)
 {
     bool open = machine.init_system || machine.privileged;
-    int proc = make_point("/proc", true, failure), sys = make_point("/sys", true, failure);
+    int proc = place_point("/proc", true, failure), sys = place_point("/sys", true, failure);
     unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (open ? 0 : MS_RDONLY);
     if (proc < 0 || sys < 0)
         return -1;
-    if (mount("sysfs", by_descriptor(sys), "sysfs", flags, NULL) < 0)
+    if (mount("sysfs", place_name(sys), "sysfs", flags, NULL) < 0)
         return fail_errno(failure, "/sys");
     close(proc);
     close(sys);
@@ -490,7 +299,7 @@ int machine_setup(struct bytes record, struct failure *failure)
     if (set_entropy(record_find(record, ENTROPY), failure) < 0
         || machine_set_clock(record_number(record, CLOCK), failure) < 0
         || set_names(record, failure) < 0 || join_root(record, failure) < 0
-        || place_standard(record, failure) < 0 || each(record, MOUNT, place_mount, failure) < 0
+        || place_standard(record, failure) < 0 || each(record, MOUNT, place_asked, failure) < 0
         || each(record, FILE_, place_file, failure) < 0
         || network_setup(record, failure) < 0 || each(record, SYSCTL, set_sysctl, failure) < 0
         || (pids != 0 && cgroup_limit_pids(pids, failure) < 0)
