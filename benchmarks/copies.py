@@ -79,7 +79,7 @@ def fresh(
         number = next(_numbers)
         command((*make, f"{directory}-{number}"), environment)()
         os.sync()
-        touch(place)
+        touch(place, 2 * LARGE)
 
     def copied() -> None:
         command((*copy, f"{target}-{number}"), environment)()
@@ -87,11 +87,11 @@ def fresh(
     return Case(copied, before=made)
 
 
-def touch(place: Path) -> None:
-    """Have the host's memory for a copy: what a file took, which never came to the disk."""
+def touch(place: Path, size: int) -> None:
+    """Have so many bytes of the host's memory: what a file took, which never came to the disk."""
     path, block = place / "touched", bytes(1 << 18)
     with path.open("wb", buffering=0) as file:
-        for _ in range(2 * LARGE // len(block)):
+        for _ in range(size // len(block)):
             file.write(block)
     path.unlink()
 

@@ -1,6 +1,6 @@
 """Measure everything, side by side, and write docs/performance.md.
 
-    sudo make bench                             all of it, some eleven minutes
+    sudo make bench                             all of it, some sixteen minutes
     sudo make bench ARGS="--only execs copies"  some of it, not written down
     sudo make bench ARGS="--rounds 5"           a quick look, not written down
 
@@ -26,6 +26,7 @@ from benchmarks import (
     many,
     output,
     plain,
+    registry,
     report,
     restarts,
     shares,
@@ -54,6 +55,7 @@ GROUPS: dict[str, Callable[[Bench], Outcome]] = {
     "restarts": restarts.measure,
     "imports": imports.measure,
     "copies": copies.measure,
+    "registry": registry.measure,
     "output": output.measure,
     "heavy": heavy.measure,
     "virsh": virsh.measure,

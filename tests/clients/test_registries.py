@@ -51,7 +51,9 @@ def test_a_whole_round(client: Client, served: Served, config: Path) -> None:
     again = client("push", f"{name}:1").stdout
     assert "Layer already exists" in again
     digest = again.partition("digest: ")[2].split()[0]
-    client("rmi", f"{name}:1", f"{name}:2", f"{name}@{digest}", check=False)
+    assert "@" not in client("rmi", f"{name}:1").stdout
+    gone = client("rmi", f"{name}:2").stdout.splitlines()
+    assert gone[:2] == [f"Untagged: {name}:2", f"Untagged: {name}@{digest}"]
     pulled = client("pull", f"{name}:1").stdout
     assert f"Status: Downloaded newer image for {name}:1" in pulled
     assert f"Digest: {digest}" in pulled

@@ -55,7 +55,9 @@ def remove(
                 f" container {users[0].machine_id[:_SHORT]} is using its referenced image"
                 f" {_short(image)}"
             )
-        _untag(store, image, str(Reference.parse(reference).with_default_tag()), removed)
+        name = Reference.parse(reference).with_default_tag()
+        for each in (str(name), *_only_digests(store, image, name)):
+            _untag(store, image, each, removed)
         if store.references(image.id):
             return tuple(removed)
         if _conflict(image, [], force=force, users=users):
@@ -64,6 +66,15 @@ def remove(
         raise Conflict(conflict)
     _delete(store, image, removed, remains=bool(users))
     return tuple(removed)
+
+
+def _only_digests(store: Store, image: Image, name: Reference) -> list[str]:
+    """Give an image's names in a repository if all but this one are digests: they go with it."""
+    if name.digest:
+        return []
+    others = [Reference.parse(each) for each in store.references(image.id) if each != str(name)]
+    own = [each for each in others if each.name == name.name]
+    return [] if any(each.tag for each in own) else [str(each) for each in own]
 
 
 def prune(
