@@ -1,14 +1,14 @@
 """The content store: immutable files under the digest of what is in them.
 
-A blob is written elsewhere, hashed on the way, brought to the disk, and renamed into its place.
-Whatever is read is hashed again: a damaged blob is an error, and never content.
+A blob is written elsewhere, hashed on the way, and renamed into its place; it is on the disk before
+anything is recorded that needs it (`Store.settle`). Whatever is read is hashed again: a damaged
+blob is an error, and never content.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ class Blobs:
         self._directory = root / "sha256"
         self._place = place
         self._trash = trash
+        self.unsettled = False
+        """Whether there are blobs that might not be on the disk yet."""
 
     def start(self) -> None:
         """Make the directory."""
@@ -65,13 +67,14 @@ class Blobs:
         return (f"sha256:{entry.name}" for entry in self._directory.iterdir())
 
     def adopt(self, file: Path, digest: str) -> None:
-        """Take over a file that has this digest and is on the disk; no harm if it is there."""
+        """Take over a file that has this digest; no harm if it is there."""
         if digest in self:
             # To replace it would free the old one's blocks while everybody waits.
             self._trash.throw(file)
             return
         with translated(f"store blob {digest}"):
             file.rename(self.path(digest))
+        self.unsettled = True
 
     async def add(self, content: bytes) -> str:
         """Store a small blob; give its digest."""
@@ -79,7 +82,7 @@ class Blobs:
         if digest not in self:
             file = self._place / secrets.token_hex(8)
             with translated(f"store blob {digest}"):
-                await asyncio.to_thread(_write, file, content)
+                await asyncio.to_thread(file.write_bytes, content)
             self.adopt(file, digest)
         return digest
 
@@ -119,10 +122,3 @@ class Blobs:
 def digest_of(content: bytes) -> str:
     """Give the digest of some bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _write(file: Path, content: bytes) -> None:
-    with file.open("xb") as target:
-        target.write(content)
-        target.flush()
-        os.fsync(target.fileno())

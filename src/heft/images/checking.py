@@ -218,7 +218,7 @@ class Check:
                 return
             problem = await self._problem(chain, applied)
             if problem:
-                self._renew(chain, applied, problem)
+                await self._renew(chain, applied, problem)
 
     async def _problem(self, chain: str, applied: Applied) -> str:
         """Say what is wrong with a layer, beside the one that it should be."""
@@ -237,10 +237,11 @@ class Check:
         more = answer["count"] - len(answer["first"])
         return ", ".join(answer["first"]) + (f", and {more} more" if more > 0 else "")
 
-    def _renew(self, chain: str, applied: Applied, problem: str) -> None:
+    async def _renew(self, chain: str, applied: Applied, problem: str) -> None:
         """Put the layer that was made in the place of the damaged one, if that may be."""
         running = sorted(user.machine_id for user in self._users_of(chain) if user.running)
         if applied.record.chain == chain and self.repair and not running:
+            await self.store.sync()
             self.store.layers.replace(applied)
             self._renewed.add(chain)
             self._tell_layer(chain, problem, "it was made again of its blob")

@@ -86,7 +86,7 @@ async def commit(store: Store, source: AsyncIterator[bytes], asked: Asked) -> Im
         image_id = await store.blobs.add(configs.encode(content))
         hold.blob(image_id)
         made = content.image(image_id, [*base.layers, layer], base.size + size)
-        made = store.record(made, asked.names)
+        made = await store.keep(made, asked.names)
         reach("commit.recorded")
     for name in asked.names:
         store.publish("tag", made, name.familiar())

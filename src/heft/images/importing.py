@@ -80,7 +80,7 @@ async def import_tar(store: Store, source: Source, asked: Wanted, progress: Prog
         image_id = await store.blobs.add(encoded)
         hold.blob(image_id)
         reach("import.config")
-        image = store.record(content.image(image_id, [layer], size), asked.names)
+        image = await store.keep(content.image(image_id, [layer], size), asked.names)
         reach("import.recorded")
     for name in asked.names:
         store.publish("tag", image, name.familiar())

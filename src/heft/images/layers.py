@@ -65,6 +65,7 @@ class Layers:
         self._trash = trash
         self._table = Table(database, "image_layers", LayerRecord)
         self._records = {record.chain: record for record in self._table}
+        self._new: list[LayerRecord] = []
 
     def start(self) -> None:
         """Throw away directories that no record names, and records without directory."""
@@ -156,18 +157,32 @@ class Layers:
         return Applied(record, done["digest"], done["size"], Compression(done["compression"]), tree)
 
     def take_over(self, applied: Applied) -> LayerRecord:
-        """Let a finished layer be one of the store's, unless there is the same already."""
+        """Let a finished layer be one of the store's, unless there is the same already.
+
+        It is forgotten if the daemon ends before it is `settled`.
+        """
         record = applied.record
         if (known := self._records.get(record.chain)) is not None:
             return known
         with translated("keep the layer"):
             applied.directory.rename(self._root / record.directory)
-        self._table.put(record.chain, record)
         self._records[record.chain] = record
+        self._new.append(record)
         return record
 
+    @property
+    def unsettled(self) -> tuple[LayerRecord, ...]:
+        """Give the layers that were taken over, and might not be on the disk yet."""
+        return tuple(self._new)
+
+    def settled(self, records: Iterable[LayerRecord]) -> None:
+        """Record layers that are on the disk now."""
+        for record in records:
+            self._new.remove(record)
+            self._table.put(record.chain, record)
+
     def replace(self, applied: Applied) -> None:
-        """Let a finished layer take the place of one of the same chain, which nobody may use."""
+        """Let a layer, on the disk, take the place of one of its chain, which nobody may use."""
         record = applied.record
         old = self._records.get(record.chain)
         with translated("keep the layer"):
@@ -191,7 +206,9 @@ class Layers:
 
     def _forget(self, chain: str) -> None:
         self._table.delete(chain)
-        del self._records[chain]
+        record = self._records.pop(chain)
+        if record in self._new:
+            self._new.remove(record)
 
 
 def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class _Loading:
         records = map(self.store.layers.get, chain_ids(config.diff_ids))
         size = sum(record.size for record in records if record)
         lines = [line for name in archived.names for line in self._renamed(name, image_id)]
-        image = self.store.record(config.image(image_id, layers, size), archived.names)
+        image = await self.store.keep(config.image(image_id, layers, size), archived.names)
         reach("import.recorded")
         self.store.publish("load", image)
         return lines + _lines(image, archived.names)

@@ -1,10 +1,11 @@
-"""A tar compressed with gzip: the same tar gives the same bytes."""
+"""A tar compressed with gzip: on one host, the same tar gives the same bytes."""
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from typing import TYPE_CHECKING
+
+from isal import isal_zlib
 
 from heft.failures import translated
 from heft.host.threads import in_own_thread
@@ -12,8 +13,8 @@ from heft.host.threads import in_own_thread
 if TYPE_CHECKING:
     from pathlib import Path
 
-LEVEL = 4
-"""Of zlib's nine: half as long as the usual 6, for some hundredths more bytes."""
+LEVEL = 3
+"""ISA-L's highest: a sixth of the time of zlib's 4, for some hundredths more bytes."""
 BLOCK = 1 << 20
 
 
@@ -24,7 +25,7 @@ async def pack(source: Path, target: Path) -> tuple[str, int]:
 
 def _pack(source: Path, target: Path) -> tuple[str, int]:
     hashed, size = hashlib.sha256(), 0
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
+    packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, 31)
     with translated(f"write {target}"), source.open("rb", 0) as plain, target.open("xb") as packed:
         while block := plain.read(BLOCK):
             piece = packer.compress(block)

@@ -88,6 +88,7 @@ class Pulling:
             while True:
                 hold.blob(await blobs.add(content))
                 layers = await self._layers(registry, manifest, config.diff_ids, hold, progress)
+                await self._store.settle()
                 needed = (manifest.config.digest, *(layer.digest for layer in layers))
                 if all(digest in blobs for digest in needed):
                     break  # else `fsck --repair` took a damaged one away meanwhile

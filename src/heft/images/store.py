@@ -1,12 +1,14 @@
 """What there is: images, their names, the blobs and layers that they consist of, and their bases.
 
-An operation that makes an image first puts blobs and layers in place, then records the image and
-its names in one transaction. What no image needs is dropped, unless an operation under way holds it
-(`Hold`); what a killed daemon left is found at the next start.
+An operation that makes an image first puts blobs and layers in place, lets them come to the disk,
+once for all of them, then records the image and its names in one transaction. What no image needs
+is dropped, unless an operation under way holds it (`Hold`); what a killed daemon left is found at
+the next start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -14,9 +16,11 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from heft.failures import translated
+from heft.host.threads import in_own_thread
 from heft.images.bases import Bases, chain_of
 from heft.images.blobs import Blobs
-from heft.images.disk import spread
+from heft.images.disk import spread, sync
 from heft.images.layers import Layers, chain_ids
 from heft.model.image import Image
 from heft.store.database import Table
@@ -63,6 +67,7 @@ class Store:
         self.remains = {image.id: image for image in self._remains_table}
         """Images that were removed while machines had their layers; nobody sees them."""
         self._held: Counter[str] = Counter()
+        self._settling = asyncio.Lock()
 
     def start(self) -> None:
         """Drop what an earlier daemon left half made."""
@@ -85,6 +90,32 @@ class Store:
         """Give a layer of this tar as some image has it: its blob is in the store."""
         layers = (layer for image in self.images.values() for layer in image.layers)
         return next((layer for layer in layers if layer.diff_id == diff_id), None)
+
+    async def settle(self) -> None:
+        """Let all that was put in place come to the disk, before something counts on it.
+
+        A loss of power must not leave a record of what is not there. Raises `NoSpace`, `HostError`.
+        """
+        async with self._settling:
+            if not self.blobs.unsettled and not self.layers.unsettled:
+                return
+            layers, self.blobs.unsettled = self.layers.unsettled, False
+            try:
+                await self.sync()
+            except BaseException:
+                self.blobs.unsettled = True
+                raise
+            self.layers.settled(each for each in layers if each in self.layers.unsettled)
+
+    async def sync(self) -> None:
+        """Write back the file system of the store. Raises `NoSpace`, `HostError`."""
+        with translated("bring images to the disk"):
+            await in_own_thread(lambda: sync(str(self.place)))
+
+    async def keep(self, image: Image, references: Iterable[Reference] = ()) -> Image:
+        """Record an image whose blobs and layers were just put in place: `settle`, `record`."""
+        await self.settle()
+        return self.record(image, references)
 
     def record(self, image: Image, references: Iterable[Reference] = ()) -> Image:
         """Take in an image with its names, which may have been another's."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from heft.images import attributes, below, verdict
-from heft.images.disk import sync
 from heft.images.entries import entries
 from heft.images.intake import Intake
 from heft.images.tree import Tree
@@ -37,7 +36,6 @@ def unpack(directory: str, keep: str, view: str, lowers: list[str]) -> dict[str,
         tree.add(entry)
     tree.finish()
     taken = stream.finish()
-    sync(".")
     return {**asdict(taken), "applied": tree.size}
 
 

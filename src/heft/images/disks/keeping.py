@@ -132,7 +132,7 @@ async def record(
     image_id = await store.blobs.add(content)
     hold.blob(image_id)
     reach("disk.config")
-    image = store.record(artifact.image(content, image_id, blob.digest, blob.size), names)
+    image = await store.keep(artifact.image(content, image_id, blob.digest, blob.size), names)
     reach("disk.recorded")
     return image
 
