@@ -199,8 +199,12 @@ async def test_skopeo_reads_and_writes(
         target = f"{plain.host}/skopeo{number}:1"
         skopeo("copy", "-q", "--dest-tls-verify=false", *options, f"oci:{tmp_path}/oci:t",
                f"docker://{target}")  # fmt: skip
-        assert (await other.pull(target)).image.diff_ids == mine.diff_ids
-        other.images.remove(target, force=True)
+        pulled = await other.pull(target)
+        assert pulled.image.diff_ids == mine.diff_ids
+        other.images.tag(target, f"{plain.host}/elsewhere{number}:1")
+        assert await other.push(f"{plain.host}/elsewhere{number}:1") == pulled.digest
+        other.images.remove(pulled.image.id, force=True)
+        assert other.nothing_kept()
 
 
 # Trouble on the way

@@ -11,6 +11,8 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from heft.errors import Forbidden, HeftError, InvalidArgument, NotFound, Unauthorized
 from heft.faults import reach
 from heft.images import configs
@@ -86,16 +88,18 @@ class Pulling:
         with self._store.hold() as hold:
             blobs = self._store.blobs
             while True:
-                hold.blob(await blobs.add(content))
+                for each in (content, found.content):
+                    hold.blob(await blobs.add(each))
                 layers = await self._layers(registry, manifest, config.diff_ids, hold, progress)
                 await self._store.settle()
-                needed = (manifest.config.digest, *(layer.digest for layer in layers))
+                needed = (manifest.config.digest, found.digest, *(layer.digest for layer in layers))
                 if all(digest in blobs for digest in needed):
                     break  # else `fsck --repair` took a damaged one away meanwhile
             reach("pull.config")
             records = map(self._store.layers.get, chain_ids(config.diff_ids))
             size = sum(record.size for record in records if record)
             image = config.image(manifest.config.digest, layers, size)
+            image = msgspec.structs.replace(image, manifest=found.digest)
             image = self._store.record(image, names)
             reach("pull.recorded")
         self._store.publish("pull", image, name.familiar())

@@ -1,6 +1,7 @@
 """`push`: an image goes to a registry, without what is there already.
 
-Blobs go as they are in the store; only a layer that was never compressed is, on its way.
+Blobs go as they are in the store; only a layer that was never compressed is, on its way. So does
+the manifest of an image that was pulled: it has the same digest in every registry.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from heft.images.disks import artifact
 from heft.images.intake import BLOCK
 from heft.images.packing import pack
 from heft.images.reference import Reference
+from heft.images.registry import manifests
 from heft.images.registry.client import Registry
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Pushing:
         self._store = store
         self._web = web
         self._packed: dict[str, Descriptor] = {}
-        """What layers were compressed to, which is the same every time."""
+        """What plain layers of the store were compressed to, which is the same every time."""
 
     async def push(self, name: Reference, credentials: Credentials, progress: Progress) -> Pushed:
         """Push the image that has this name.
@@ -69,6 +71,7 @@ class Pushing:
             self._web, self._web.configuration().primary(name), credentials, push=True
         )
         progress("", f"The push refers to repository [{name.name}]", 0, 0)
+        self._packed = {k: v for k, v in self._packed.items() if k in self._store.blobs}
         with self._store.hold() as hold:
             if image.disk is None:
                 layers = await self._layers(registry, image, name, hold, progress)
@@ -81,15 +84,25 @@ class Pushing:
             reach("push.blob")
             if image.disk is None:
                 config = Descriptor(configs.CONFIG_TYPE, image.id, size)
-                content = _manifest(config, layers)
+                content = await self._pulled(image, layers) or _manifest(config, layers)
             else:
                 config = Descriptor(artifact.CONFIG_TYPE, image.id, size)
                 content = artifact.manifest(image.disk, config)
-            digest = await registry.put_manifest(name.tag, content, MANIFEST_TYPES[0])
+            kind = msgspec.json.decode(content, type=Manifest).media_type or MANIFEST_TYPES[0]
+            digest = await registry.put_manifest(name.tag, content, kind)
             reach("push.manifest")
             self._store.record(image, [Reference(name.domain, name.path, digest=digest)])
         self._store.publish("push", image, name.familiar())
         return Pushed(name.tag, digest, len(content))
+
+    async def _pulled(self, image: Image, layers: list[Descriptor]) -> bytes:
+        """Give the manifest that an image was pulled with, if it is of these very layers."""
+        if not image.manifest or image.manifest not in self._store.blobs:
+            return b""
+        content = await self._store.blobs.read(image.manifest, manifests.LARGEST)
+        pulled = msgspec.json.decode(content, type=Manifest)
+        same = [layer.digest for layer in pulled.layers] == [layer.digest for layer in layers]
+        return content if same else b""
 
     async def _disk(
         self, registry: Registry, image: Image, disk: Disk, hold: Hold, progress: Progress
@@ -121,9 +134,9 @@ class Pushing:
                 return await self._layer(registry, layer, name, progress)
 
         layers = {layer.digest: layer for layer in image.layers}
-        hold.blob(image.id)
-        for digest, layer in layers.items():
+        for digest in image.blobs:
             hold.blob(digest)
+        for layer in layers.values():
             progress(_part(layer), "Preparing", 0, 0)
         try:
             async with asyncio.TaskGroup() as group:

@@ -123,7 +123,11 @@ class Store:
         known = self.images.get(image.id)
         if known is None or any(digest not in self.blobs for digest in known.blobs):
             known = image  # what was lost of it has just come again, maybe compressed otherwise
-        image = msgspec.structs.replace(known, tagged=time.time_ns() if names else known.tagged)
+        image = msgspec.structs.replace(
+            known,
+            manifest=known.manifest or image.manifest,
+            tagged=time.time_ns() if names else known.tagged,
+        )
         with self.transaction():
             self._images_table.put(image.id, image)
             for name in names:

@@ -64,6 +64,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[Layer, ...] = ()
     history: tuple[History, ...] = ()
     size: int = 0
+    manifest: str = ""
+    """The digest of the manifest that it was first pulled with; none where it never was."""
     tagged: int = 0
     """When a name was last given to it, nanoseconds since 1970."""
     disk: Disk | None = None
@@ -76,9 +78,10 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def blobs(self) -> tuple[str, ...]:
-        """Give the digests of all blobs: the configuration's, and those of what it is about."""
+        """Give the digests of all blobs: configuration, manifest, and what these are about."""
         content = (self.disk.digest,) if self.disk else (layer.digest for layer in self.layers)
-        return (self.id, *content)
+        manifest = (self.manifest,) if self.manifest else ()
+        return (self.id, *manifest, *content)
 
     @property
     def kind(self) -> str:
