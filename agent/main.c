@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -85,13 +86,30 @@ static void say_ready(void)
         close(fd);
 }
 
-static int open_stream(void)
+/* Let a serial line carry bytes as they are, and say so: what came before it was raw is no more what
+ * was sent. */
+static void make_raw(int line)
+{
+    static const char ready[] = "HEFT-LINE-READY\n";
+    struct termios raw;
+    if (tcgetattr(line, &raw) < 0)
+        panic("the line to the daemon");
+    cfmakeraw(&raw);
+    raw.c_cflag |= CLOCAL;
+    if (tcsetattr(line, TCSANOW, &raw) < 0 || !write_all(line, ready, sizeof ready - 1))
+        panic("the line to the daemon");
+}
+
+static int open_stream(bool *paced)
 {
     const char *path = parameter("heft.agent");
     int fd = path != NULL ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
                           : device_open_port(PORT);
     if (fd < 0)
         panic("the way to the daemon");
+    *paced = isatty(fd);
+    if (*paced)
+        make_raw(fd);
     return fd;
 }
 
@@ -139,7 +157,9 @@ int main(int argc, char **argv)
     modules_load("transport");
     loop_open();
     loop_children(requests_child_ended);
-    session_open(open_stream(), &requests);
+    bool paced;
+    int stream = open_stream(&paced);
+    session_open(stream, paced, &requests);
     if (parameter("heft.template") != NULL) {
         flush_disks();
         say_ready();

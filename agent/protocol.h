@@ -13,6 +13,8 @@ enum {
     MOST_PROCESSES = 128,
     MOST_TASKS = 16,
     MOST_ID = 128,
+    HEARD_STEP = 1024,
+    LINE_ROOM = 1 << 17,
 };
 
 enum frame_type {
@@ -23,6 +25,7 @@ enum frame_type {
     FRAME_WELCOME = 17,
     FRAME_MESSAGE = 18,
     FRAME_ERROR = 19,
+    FRAME_HEARD = 20,
 };
 
 enum { FLAG_FIN = 1, FLAG_MORE = 1 };

@@ -33,6 +33,9 @@ static uint32_t session; /* counts them */
  * `input_searched`. */
 static unsigned char input[INPUT];
 static size_t input_at, input_searched, input_end;
+static bool paced;
+static uint64_t heard, heard_told; /* bytes since HELLO: read; of which the daemon knows */
+static uint64_t sent, sent_most; /* bytes from the nonce on: sent; that may be sent */
 static bool held_back; /* there may be more to read, that no edge will tell of */
 
 /* To be sent. */
@@ -147,10 +150,16 @@ void session_flush(void)
     for (;;) {
         /* Messages go first: data is only taken from the streams when nothing else waits. */
         while (queue_at < queue_end || next_data()) {
-            ssize_t count = write(port.fd, queue + queue_at, queue_end - queue_at);
-            if (count > 0)
+            size_t size = queue_end - queue_at;
+            if (paced && size > sent_most - sent)
+                size = sent_most - sent;
+            if (size == 0)
+                break; /* the daemon tells when it has read more */
+            ssize_t count = write(port.fd, queue + queue_at, size);
+            if (count > 0) {
                 queue_at += (size_t)count;
-            else if (count == 0 || errno != EINTR)
+                sent += (size_t)count;
+            } else if (count == 0 || errno != EINTR)
                 break; /* EAGAIN, or nobody is there: the next edge tells */
         }
         if (!held_back || queue_end - queue_at > QUEUE_HIGH)
@@ -249,6 +258,9 @@ static bool greet(struct bytes hello)
     static unsigned char welcome[MOST_PAYLOAD];
     struct writer told = { welcome, 0, sizeof welcome, false };
     call->state(&told);
+    heard = input_end - input_at;
+    heard_told = sent = 0;
+    sent_most = LINE_ROOM;
     send_frame(FRAME_WELCOME, 0, 0, 0, welcome, told.size);
     streams_greet();
     return true;
@@ -272,6 +284,12 @@ static bool take_frame(const unsigned char *head, struct bytes payload)
         return true;
     case FRAME_MESSAGE:
         return take_message(payload, flags & FLAG_MORE);
+    case FRAME_HEARD:
+        if (offset > sent)
+            return session_error("more was read than was sent");
+        if (offset + LINE_ROOM > sent_most)
+            sent_most = offset + LINE_ROOM;
+        return true;
     case FRAME_ERROR:
         state = SKIPPING;
         return false;
@@ -334,16 +352,28 @@ static void take_input(void)
     input_end -= done;
 }
 
+/* Tell the daemon how much of what it sends has left the line. */
+static void tell_heard(void)
+{
+    if (!paced || state != OPEN || heard - heard_told < HEARD_STEP)
+        return;
+    heard_told = heard;
+    send_frame(FRAME_HEARD, 0, 0, heard, "", 0);
+}
+
 static void receive(void)
 {
     for (;;) {
-        held_back = queue_end - queue_at > QUEUE_HIGH;
+        /* Not of a line: what it is to read may be that it may send. */
+        held_back = !paced && queue_end - queue_at > QUEUE_HIGH;
         if (held_back)
             return;
         ssize_t count = read(port.fd, input + input_end, sizeof input - input_end);
         if (count > 0) {
             input_end += (size_t)count;
+            heard += (size_t)count;
             take_input();
+            tell_heard();
         } else if (count == 0 || errno != EINTR) {
             return; /* EAGAIN, or nobody is there: the next edge tells */
         }
@@ -357,9 +387,10 @@ static void ready(struct watch *watch, uint32_t events)
     receive();
 }
 
-void session_open(int fd, const struct session_calls *calls)
+void session_open(int fd, bool is_paced, const struct session_calls *calls)
 {
     call = calls;
+    paced = is_paced;
     queue_size = 2 * (FRAME_HEAD + MOST_PAYLOAD);
     queue = allocate(queue_size);
     port.ready = ready;

@@ -20,7 +20,9 @@ struct session_calls {
     void (*state)(struct writer *writer);
 };
 
-void session_open(int fd, const struct session_calls *calls);
+/* `paced`: the line would stop for good were too much waiting in it, so each side is told how much the
+ * other has read. */
+void session_open(int fd, bool paced, const struct session_calls *calls);
 /* Send as much as can be sent. */
 void session_flush(void);
 /* Whether a session's answers would be read. */

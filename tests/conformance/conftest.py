@@ -27,6 +27,7 @@ from heft.weights.base import (
 )
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
+from heft.weights.medium.weight import MediumSettings, MediumWeight
 from tests.harness import agent, kit
 from tests.harness.isolation import CGROUP_PARENT
 from tests.harness.pace import patience
@@ -42,7 +43,7 @@ CAPABILITIES = tuple(
         "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
     ).split()
 )
-CGROUP = {"light": "host", "heavy": "private"}
+CGROUP = {"light": "host", "medium": "private", "heavy": "private"}
 """The control groups that are seen: a guest has no others than its own."""
 SECONDS = patience(20)
 """No step of any test takes longer, on any weight."""
@@ -109,6 +110,9 @@ class Bench:
         if self.name == "heavy":
             kits = Kits(kit.KITS, agent.built() / "heft-agent")
             weight = HeavyWeight(HeavySettings(runs, self.templates, CGROUP_PARENT), kits)
+        if self.name == "medium":
+            kits = Kits(kit.KITS, agent.built() / "heft-agent")
+            weight = MediumWeight(MediumSettings(runs, CGROUP_PARENT), kits)
         self.others.append(weight)
         return weight
 
@@ -216,7 +220,7 @@ async def read_until(session: Session, text: bytes) -> bytes:
     return seen
 
 
-@pytest.fixture(params=["light", "heavy"])
+@pytest.fixture(params=["light", "medium", "heavy"])
 async def bench(
     request: pytest.FixtureRequest,
     tmp_path: Path,

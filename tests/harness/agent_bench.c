@@ -91,7 +91,7 @@ int main(int argc, char **argv)
     machine_prepare();
     loop_open();
     loop_children(requests_child_ended);
-    session_open(port, &requests);
+    session_open(port, false, &requests);
     loop_run(requests_settle);
     return 0;
 }

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 from heft.guest import architectures
-from heft.guest.kits import DEFAULT, Kits
+from heft.guest.kits import DEFAULT, PROCESS, Kits
 from tests.harness import agent
 
 KITS = agent.BUILDS / "kits"
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 async def _make(kits: Kits) -> None:
-    for name in (DEFAULT, *(each.kit for each in architectures.ALL.values())):
+    for name in (DEFAULT, PROCESS, *(each.kit for each in architectures.ALL.values())):
         await kits.ensure(name, lambda line: sys.stderr.write(f"{line}\n"))
 
 

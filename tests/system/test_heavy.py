@@ -10,9 +10,9 @@ import pytest
 
 from heft.errors import HostError
 from heft.guest.kits import DEFAULT, Kits
+from heft.guest.monitors import user_of
+from heft.guest.shaping import Shape
 from heft.weights.heavy import qemu, templates
-from heft.weights.heavy.hypervisor import user_of
-from heft.weights.heavy.qemu import Shape
 from heft.weights.heavy.templates import Templates
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from tests.harness import agent, kit

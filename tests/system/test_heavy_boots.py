@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from heft.guest.kits import DEFAULT, Kits
+from heft.guest.shaping import Shape
 from heft.weights.heavy import facts
-from heft.weights.heavy.qemu import Shape
 from heft.weights.heavy.templates import Templates
 from tests.harness import agent, kit
 from tests.harness.client import Client

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from heft.weights.heavy import ending
+from heft.guest import ending
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from heft.weights.heavy.hypervisor import user_of
+from heft.guest.monitors import user_of
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX

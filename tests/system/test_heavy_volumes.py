@@ -17,11 +17,11 @@ from types import SimpleNamespace
 import pytest
 
 from heft.guest import shares
+from heft.guest.monitors import user_of
 from heft.host import cgroups, grouping
 from heft.host.cgroups import Group
 from heft.host.grouping import Limits
 from heft.model.machine import MountKind, MountPoint
-from heft.weights.heavy.hypervisor import user_of
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX

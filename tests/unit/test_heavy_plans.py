@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heft.errors import InvalidArgument
-from heft.guest import jail, shares
+from heft.guest import jail, monitors, shaping, shares
 from heft.guest.jail import Jail
+from heft.guest.shaping import Shape
 from heft.guest.shares import Served
 from heft.host.grouping import Limits, settings
 from heft.weights.base import Resources
-from heft.weights.heavy import hypervisor, qemu, shaping
-from heft.weights.heavy.qemu import Card, Disks, Shape
+from heft.weights.heavy import qemu
+from heft.weights.heavy.qemu import Card, Disks
 
 SHAPE = Shape(memory=256 << 20, cpus=1, accelerator="tcg")
 DISKS = Disks(base=10, upper=11)
@@ -172,7 +173,7 @@ def test_limits_are_written_as_each_version_of_groups_wants_them():
 
 
 def test_every_machine_has_a_user_of_its_own():
-    first, last = hypervisor.user_of("0" * 64), hypervisor.user_of("f" * 64)
+    first, last = monitors.user_of("0" * 64), monitors.user_of("f" * 64)
     assert first == 0x70000000
     assert last == 0x7FFFFFFF
 

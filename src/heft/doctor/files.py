@@ -12,7 +12,6 @@ from heft.doctor.check import (
     FOREIGN,
     HEAVY,
     LIGHT,
-    MEDIUM,
     Check,
     Finding,
     Host,
@@ -32,7 +31,6 @@ FIRMWARE = (
     "/usr/share/qemu/qboot.rom",
 )
 UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
-UML_MODULES = "/usr/lib/uml/modules"
 GUEST_MODULES = ("erofs", "overlay", "virtio_blk", "virtio_net")
 """What a guest of stock kernel needs to join its root and to have a network."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -97,16 +95,6 @@ def _absent(modules: Path) -> list[str]:
         except OSError:
             continue
     return [name for name in GUEST_MODULES if f"/{name}.ko" not in names]
-
-
-def uml_modules(host: Host) -> Finding:
-    """Look for the modules of the User Mode Linux kernel that join a guest's root."""
-    place = host.path(UML_MODULES)
-    for version in sorted(place.iterdir(), reverse=True) if place.is_dir() else []:
-        files = {path.name.partition(".")[0] for path in version.rglob("*.ko*")}
-        absent = [name for name in ("erofs", "overlay") if name not in files]
-        return lacking(f"{version.name}: no {', '.join(absent)}") if absent else there(version.name)
-    return lacking(f"no {UML_MODULES}")
 
 
 def handlers(host: Host) -> Finding:
@@ -194,14 +182,6 @@ CHECKS = (
         required=weights(HEAVY),
         lack="there is nothing for QEMU to boot",
         remedy="apt-get install linux-image-cloud-amd64 (or that of this architecture)",
-    ),
-    Check(
-        name="modules of User Mode Linux",
-        kind=Kind.FILE,
-        probe=uml_modules,
-        required=weights(MEDIUM),
-        lack="a guest cannot join its root",
-        remedy="apt-get install user-mode-linux",
     ),
     Check(
         name="firmware microvm",

@@ -15,7 +15,6 @@ from heft.doctor.check import (
     FOREIGN,
     HEAVY,
     LIGHT,
-    MEDIUM,
     OWN_KERNEL,
     Check,
     Finding,
@@ -181,12 +180,7 @@ CHECKS = (
         remedy="apt-get install busybox-static",
     ),
     _tool("mkfs.ext4", "e2fsprogs", "no writable layer for guests", required=OWN_KERNEL, ask="-V"),
-    _tool(
-        "linux.uml linux",
-        "user-mode-linux",
-        "there is no kernel that is a process",
-        required=weights(MEDIUM),
-    ),
+    _tool("bwrap", "bubblewrap", "nothing keeps a guest from all else here", required=OWN_KERNEL),
     Check(
         name="QEMU",
         kind=Kind.TOOL,

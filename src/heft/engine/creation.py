@@ -144,7 +144,7 @@ def of_kernel(parts: Parts, config: Config, host: HostConfig, weight: str) -> Co
     own_kernel = parts.weights[weight].own_kernel
     config = init_systems.settle(config, own_kernel=own_kernel)
     boots.check(config, host, own_kernel=own_kernel)
-    kit_choice.check(config, host, own_kernel=own_kernel, knows=parts.kits.knows)
+    kit_choice.check(config, host, parts.weights[weight], parts.kits.knows)
     return config
 
 

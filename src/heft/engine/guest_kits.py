@@ -88,7 +88,7 @@ class GuestKits:
         if machine.is_up and isinstance(weight, Accelerated):
             with contextlib.suppress(NotFound):  # it has just ended
                 found = await weight.accelerator(machine.id)
-        kit = kit_choice.of(machine.config, machine.host_config, machine.platform)
+        kit = kit_choice.of(machine.config, machine.host_config, weight.kit(machine.platform))
         return Guest(kit, found.name, found.why)
 
     async def _collect(self) -> None:
@@ -99,11 +99,15 @@ class GuestKits:
 
     def _machines(self, name: str) -> tuple[str, ...]:
         """Give the machines that run with a kit, or were made to."""
+        weight = self._parts.weight
         used = (State.STARTING, State.RUNNING, State.PAUSED)
         return tuple(
             machine.id
             for machine in self._parts.records
-            if kit_choice.of(machine.config, machine.host_config, machine.platform) == name
-            and self._parts.weight(machine).own_kernel
+            if weight(machine).own_kernel
+            and name
+            == kit_choice.of(
+                machine.config, machine.host_config, weight(machine).kit(machine.platform)
+            )
             and (machine.state in used or kit_choice.chosen(machine.config, machine.host_config))
         )

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heft.errors import InvalidArgument, NotSupported
-from heft.guest import architectures
-from heft.guest.kits import DEFAULT
+from heft.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from heft.model.config import Config, HostConfig
+    from heft.weights.abilities import Warming
+    from heft.weights.base import Weight
 
 NAME = "heft.kit"
 """A label, or an annotation, which counts more: the name of a kit."""
 
 
 def check(
-    config: Config, host: HostConfig, *, own_kernel: bool, knows: Callable[[str], bool]
+    config: Config, host: HostConfig, weight: Weight | Warming, knows: Callable[[str], bool]
 ) -> None:
     """Raise `InvalidArgument` for a kit that is not there and cannot be made, or of no use."""
     asked = chosen(config, host)
     if not asked:
         return
-    if not own_kernel:
+    if not weight.own_kernel:
         raise InvalidArgument(
             "only a machine with a kernel of its own has a kit", hint="--weight heavy"
         )
     if not knows(asked):
         raise InvalidArgument(f"unknown or invalid kit name: {asked}", hint="`heft kit ls`")
+    if not weight.takes_kit(asked):
+        raise InvalidArgument(
+            f"kit {asked} is of another weight's machines", hint="leave --kit out, or --weight"
+        )
 
 
 def chosen(config: Config, host: HostConfig) -> str:
@@ -37,14 +41,6 @@ def chosen(config: Config, host: HostConfig) -> str:
     return host.annotations.get(NAME) or config.labels.get(NAME, "")
 
 
-def of(config: Config, host: HostConfig, platform: str) -> str:
-    """Give the kit that a machine with a kernel of its own starts with.
-
-    It is the usual one where guests cannot be of the platform: that is refused by the weight.
-    """
-    if asked := chosen(config, host):
-        return asked
-    try:
-        return architectures.of_platform(platform).kit
-    except NotSupported:
-        return DEFAULT
+def of(config: Config, host: HostConfig, usual: str) -> str:
+    """Give the kit that a machine with a kernel of its own starts with (`usual`: its weight's)."""
+    return chosen(config, host) or usual

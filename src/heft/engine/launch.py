@@ -60,6 +60,8 @@ class Place:
     """The machines whose namespaces it joins, by reference; None: there is none."""
     env: tuple[str, ...] = ()
     """What it is told of the machines that it links to."""
+    kit: str = ""
+    """The kit that machines of its weight have if they ask for none."""
     user_namespace: str = "host"
     """The file of its user namespace."""
 
@@ -103,7 +105,7 @@ def build(machine: Machine, place: Place) -> Launch:
         ids=machine.ids,
         init_system=init_systems.boots(machine),
         cold_boot=boots.is_cold(machine.config, host),
-        kit=kit_choice.of(machine.config, host, machine.platform),
+        kit=kit_choice.of(machine.config, host, place.kit),
     )
 
 

@@ -68,6 +68,7 @@ class Parts:
                 env=links.environment(machine, links.of(self.records, machine))
                 if machine.host_config.links
                 else (),
+                kit=self.weight(machine).kit(machine.platform),
                 user_namespace=own_users.path(self, machine),
             ),
         )

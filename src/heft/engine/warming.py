@@ -60,9 +60,8 @@ class Ahead:
         if not isinstance(weight, Warming):
             return
         config, host = merge(Config(labels=coming.labels), image.config), coming.host
-        own_kernel, knows = weight.own_kernel, self._parts.kits.knows
-        kit_choice.check(config, host, own_kernel=own_kernel, knows=knows)
-        kit = kit_choice.of(config, host, image.platform)
+        kit_choice.check(config, host, weight, self._parts.kits.knows)
+        kit = kit_choice.of(config, host, weight.kit(image.platform))
         await weight.warm(
             kit,
             launch.resources(host),
@@ -76,6 +75,6 @@ class Ahead:
         Gives why there is no template: machines boot cold then. Raises as `guest`.
         """
         for weight in self._parts.weights.values():
-            if isinstance(weight, Warming):
+            if isinstance(weight, Warming) and weight.takes_kit(name):
                 return await weight.warm(name, launch.resources(host), report, template=True)
         raise NotSupported("this Heft has no weight whose machines have a kit")

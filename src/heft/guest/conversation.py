@@ -10,9 +10,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from heft.errors import HostError
 from heft.guest import frames
 from heft.guest.frames import Deframer
-from heft.guest.protocol import MORE, MOST_MESSAGE, VERSION, Kind, ProtocolError, Tag
+from heft.guest.protocol import (
+    HEARD_STEP,
+    MORE,
+    MOST_MESSAGE,
+    NONCE_SIZE,
+    VERSION,
+    Kind,
+    ProtocolError,
+    Tag,
+)
 from heft.guest.records import Message, Record
 from heft.guest.wire import Wire
 
@@ -59,9 +69,18 @@ class Conversation:
         self._partial = bytearray()
         self._useless = 0
         self._welcomed = False
+        self._received_size = 0
+        self._heard_from = 0
+        self._heard = 0
+        """Bytes since the nonce began of which a line's other end knows that they were read."""
         self._over = False
         self._loop = asyncio.get_running_loop()
         self.wire = Wire(connection, self._received, hearer.drained, self._lost)
+        try:
+            self.wire.hold(len(opening))
+        except HostError:
+            self.wire.close()
+            raise
         self.wire.send(opening)
 
     def close(self) -> None:
@@ -77,7 +96,16 @@ class Conversation:
 
     def _received(self, data: bytes) -> None:
         self._deframer.feed(data)
+        self._received_size += len(data)
         self._hear()
+        if self._welcomed and self.wire.is_line:
+            self._tell_heard()
+
+    def _tell_heard(self) -> None:
+        heard = self._received_size - self._heard_from
+        if heard - self._heard >= HEARD_STEP:
+            self._heard = heard
+            self.wire.send(frames.frame(Kind.HEARD, offset=heard))
 
     def _hear(self) -> None:
         """Hand on what is there; a part of it, if that takes long."""
@@ -106,8 +134,11 @@ class Conversation:
         elif kind == Kind.MESSAGE:
             useful = self._take_message(frame)
         elif kind == Kind.WELCOME:
-            self._take_welcome(Record(frame.payload))
+            greeting = NONCE_SIZE + frames.HEAD_SIZE + len(frame.payload)
+            self._take_welcome(Record(frame.payload), greeting)
             useful = True
+        elif kind == Kind.HEARD:
+            useful = self.wire.heard(frame.offset)
         elif kind == Kind.ERROR:
             self._lost(f"it said: {frame.payload[:_LONGEST_WORDS].decode(errors='replace')}")
             return
@@ -128,10 +159,12 @@ class Conversation:
         whole, self._partial = bytes(self._partial), bytearray()
         return self._hearer.message(Message(whole))
 
-    def _take_welcome(self, state: Record) -> None:
+    def _take_welcome(self, state: Record, greeting: int) -> None:
         if self._welcomed:
             raise ProtocolError("a welcome that nobody asked for")
         if (version := state.number(Tag.VERSION)) != VERSION:
             raise ProtocolError(f"it speaks version {version}, not {VERSION}")
         self._welcomed = True
+        self._heard_from = self._received_size - self._deframer.waiting - greeting
+        self.wire.heard(0)
         self._hearer.welcome(state)

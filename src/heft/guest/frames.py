@@ -23,6 +23,7 @@ from heft.guest.protocol import (
 from heft.guest.records import Fields
 
 _HEAD = struct.Struct("<IHBBQ")
+HEAD_SIZE = _HEAD.size
 _TAKEN = struct.Struct("<Q")
 
 
@@ -36,9 +37,9 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-def frame(kind: Kind, payload: bytes = b"", *, channel: int = 0) -> bytes:
+def frame(kind: Kind, payload: bytes = b"", *, channel: int = 0, offset: int = 0) -> bytes:
     """Give a frame that is not DATA."""
-    return _HEAD.pack(len(payload), channel, kind, 0, 0) + payload
+    return _HEAD.pack(len(payload), channel, kind, 0, offset) + payload
 
 
 def data_head(channel: int, offset: int, size: int, *, fin: bool = False) -> bytes:
@@ -95,6 +96,11 @@ class Deframer:
         rest = self._data[self._at :]
         self._data = rest + data if rest else data
         self._at = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes have come and were not given so far."""
+        return len(self._data) - self._at
 
     def next(self) -> Frame | None:
         """Give the next frame; None until more has come. Raises `ProtocolError`."""

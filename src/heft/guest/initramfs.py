@@ -22,6 +22,10 @@ OPTIONAL = ("crc32c_intel", "9pnet", "9pnet_virtio", "9p", "loop")
 """What it is better with, where its kernel has them: faster checksums of ext4 (these are preferred
 as soon as they are there, so they come first; the agent leaves them where code is translated),
 volumes, and file systems in files."""
+OF_PROCESS = ("erofs", "overlay", "ext4")
+"""What a guest needs whose kernel is a process: its disks, lines and cards are drivers of that."""
+PROCESS = "virtio_uml"
+"""What is part of such a kernel, and of no other."""
 TRANSPORT = ("virtio_pci", "virtio_mmio")
 _CONSOLE = (5, 1)
 """Major and minor number of /dev/console (the kernel's admin-guide/devices.txt)."""
@@ -34,10 +38,15 @@ def wanted(
 
     Raises `MissingModule` or `ValueError` for modules that do not fit.
     """
-    optional = [name for name in OPTIONAL if find(name) is not None]
-    early = modules.in_order((*optional, *EARLY), find, builtin)
+    if PROCESS in builtin:
+        return modules.in_order((*_found(find), *OF_PROCESS), find, builtin), ()
+    early = modules.in_order((*_found(find), *EARLY), find, builtin)
     known = {module.name for module in early}
     return early, modules.in_order(TRANSPORT, find, {*builtin, *known})
+
+
+def _found(find: Callable[[str], modules.Module | None]) -> list[str]:
+    return [name for name in OPTIONAL if find(name) is not None]
 
 
 def build(

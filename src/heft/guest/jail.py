@@ -19,7 +19,7 @@ _SYSTEM = (
     *("--ro-bind", "/usr", "/usr"),
     *("--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"),
     *("--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin"),
-    *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - the jail's own
+    *("--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - the jail's own
 )
 _NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
 
@@ -34,10 +34,14 @@ class Jail:
     """A directory of the host that is its own to write, at `/run` there and its working one."""
     readable: tuple[tuple[Path, str], ...] = ()
     """Files of the host that it can read, and where it sees them."""
+    writable: tuple[tuple[Path, str], ...] = ()
+    """Files of the host that it can write besides."""
     devices: tuple[str, ...] = ()
     """Device nodes of the host that it sees."""
     groups: tuple[int, ...] = ()
     """Further groups that it is in, which may open them."""
+    filter: int = -1
+    """A descriptor of a filter of its system calls (seccomp(2)), which the program is born with."""
     tied: bool = False
     """Whether it ends with who started it; else it goes on, as machines do."""
 
@@ -51,6 +55,8 @@ def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
     seen: list[str] = []
     for source, target in jail.readable:
         seen += ["--ro-bind", str(source), target]
+    for source, target in jail.writable:
+        seen += ["--bind", str(source), target]
     for device in jail.devices:
         seen += ["--dev-bind", device, device]
     return (
@@ -58,6 +64,7 @@ def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
         *("--cap-add", "CAP_SETPCAP"),
         *_NAMESPACES,
         *_SYSTEM,
+        *(("--seccomp", str(jail.filter)) if jail.filter >= 0 else ()),
         *(("--die-with-parent",) if jail.tied else ()),
         *("--bind", str(jail.directory), "/run", *seen, "--chdir", "/run", "--new-session", "--"),
         *("setpriv", "--reuid", str(jail.uid), "--regid", str(jail.gid)),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FETCH_SECONDS = 900.0
+USER_MODE = "user-mode-linux"
+"""The package of a kernel that is a program; its files have other places."""
+_PROGRAM, _ITS_MODULES = "usr/bin/linux.uml", "usr/lib/uml/modules"
 _ETC = Path("/etc/apt")
 _HOOK = re.compile(r"^[\w:-]*::(?:Pre|Post)-Invoke\b")
 """The host's own hooks are for the host's own lists (apt.conf(5))."""
@@ -174,11 +177,15 @@ async def _unpacked(archive: Path, tree: Path, package: str, version: str) -> Fe
     """Unpack the kernel and its modules, without those of hardware that no guest has."""
     left_out = (f"--exclude=*/kernel/{name}" for name in module_disk.HARDWARE)
     wanted = ("--wildcards", "./boot/vmlinuz-*", "./lib/modules/*")
+    if package == USER_MODE:
+        wanted = ("--wildcards", f"./{_PROGRAM}", f"./{_ITS_MODULES}/*")
     await run(
         *(*_TIED, "bash", "-o", "pipefail", "-c", _UNPACK, str(archive), str(tree)),
         *("--no-same-owner", *left_out, *wanted),
         seconds=FETCH_SECONDS,
     )
+    if package == USER_MODE:
+        return _program(tree, version)
     kernels = list((tree / "boot").glob("vmlinuz-*"))
     if len(kernels) != 1:
         raise HostError(f"{package} holds {len(kernels)} kernels, not one")
@@ -186,3 +193,15 @@ async def _unpacked(archive: Path, tree: Path, package: str, version: str) -> Fe
     if not modules.is_dir():
         raise HostError(f"{package} has no modules for {kernels[0].name}")
     return Fetched(package, version, kernels[0], modules)
+
+
+def _program(tree: Path, version: str) -> Fetched:
+    """Give a kernel that is a program; its modules go to where those of others are."""
+    releases = list((tree / _ITS_MODULES).glob("*"))
+    if len(releases) != 1 or not (tree / _PROGRAM).is_file():
+        raise HostError(f"{USER_MODE} does not hold one kernel with its modules")
+    modules = tree / "lib/modules" / releases[0].name
+    with translated(f"unpack {USER_MODE}"):
+        modules.parent.mkdir(parents=True)
+        releases[0].rename(modules)
+    return Fetched(USER_MODE, version, tree / _PROGRAM, modules)

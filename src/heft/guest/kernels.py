@@ -59,8 +59,10 @@ class Kernel:
     release: str
 
 
-async def read(path: Path, architecture: str = NATIVE) -> Kernel:
+async def read(path: Path, architecture: str = NATIVE, *, is_program: bool = False) -> Kernel:
     """Read a kernel from a bzImage or an ELF file; for arm64, from an Image, packed or not.
+
+    `is_program`: it is started as a process.
 
     Raises `InvalidArgument` for what is none, or has no entry for PVH guests; `NotSupported` for
     one that is packed in a way that cannot be undone here; `HostError`.
@@ -70,7 +72,7 @@ async def read(path: Path, architecture: str = NATIVE) -> Kernel:
         if (check := _IMAGES.get(architecture)) is not None:
             return await asyncio.to_thread(check, image)
         content = await _unpacked(image)
-        return await asyncio.to_thread(_checked, content)
+        return await asyncio.to_thread(_checked, content, is_program=is_program)
     except ValueError as error:
         raise InvalidArgument(f"{path} is not a kernel for guests: {error}", hint=_HINT) from error
 
@@ -182,13 +184,13 @@ def _s390x(image: bytes) -> Kernel:
 _IMAGES = {"arm64": _arm64, "s390x": _s390x}
 
 
-def _checked(content: bytes) -> Kernel:
+def _checked(content: bytes, *, is_program: bool) -> Kernel:
     found = elf.read(content)
     if found is None:
         raise ValueError("what is packed in it is no ELF file")
     if found.architecture != NATIVE:
         raise ValueError(f"it is for {found.architecture}, not {NATIVE}")
-    if not any((name, kind) == _PVH_ENTRY for name, kind in elf.notes(content)):
+    if not is_program and not any((name, kind) == _PVH_ENTRY for name, kind in elf.notes(content)):
         raise ValueError("it has no entry for PVH guests (an ELF note of Xen's)")
     return Kernel(content, _release(content))
 

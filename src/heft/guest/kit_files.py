@@ -108,6 +108,7 @@ def _begin(directory: Path, origin: Origin) -> None:
     with translated("make a guest kit"):
         directory.mkdir(mode=0o700)
         (directory / KERNEL).write_bytes(origin.kernel.content)
+        (directory / KERNEL).chmod(0o755)  # where it is a program
         _keep_modules(origin.tree, directory / _KEPT)
 
 

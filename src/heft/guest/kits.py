@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT = "debian"
+PROCESS = "uml"
+"""The kit whose kernel is a program (User Mode Linux)."""
 PACKAGES = {
     "debian": "linux-image-amd64",
     "debian-cloud": "linux-image-cloud-amd64",
     "debian-arm64": "linux-image-arm64",
     "debian-s390x": "linux-image-s390x",
+    PROCESS: kernel_packages.USER_MODE,
 }
 """The kits that are made of packages, by name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -86,6 +89,11 @@ class Kit:
     def modules(self) -> Path:
         """The modules that a guest may load later, as an ext4 (`heft.guest.module_disk`)."""
         return self.directory / kit_files.MODULES
+
+    @property
+    def is_program(self) -> bool:
+        """Whether its kernel is started as a process."""
+        return self.record.package == kernel_packages.USER_MODE
 
     @property
     def shares_files(self) -> bool:
@@ -246,7 +254,8 @@ class Kits:
         async def origin(work: Path) -> Origin:
             architecture = architectures.of_kit(name).name
             fetched = await kernel_packages.fetch(work, package, architecture, report)
-            kernel = await kernels.read(fetched.kernel, architecture)
+            is_program = package == kernel_packages.USER_MODE
+            kernel = await kernels.read(fetched.kernel, architecture, is_program=is_program)
             return Origin(kernel, fetched.modules, fetched.package, fetched.version)
 
         await self._make(name, origin, report)

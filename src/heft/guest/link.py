@@ -94,7 +94,11 @@ class Link:
         """
         if self._closed:
             raise HostError(f"the guest of {self._name} is gone")
-        connection = await self._connect()
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._connect()
+        except TimeoutError:
+            raise self._unanswered(seconds) from None
         opening, nonce = self._tokens.opening()
         greeted: asyncio.Future[Record] = self._loop.create_future()
         self._greeted = greeted
@@ -110,12 +114,13 @@ class Link:
         except BaseException as error:
             self._end("it was given up before it had answered")
             if isinstance(error, TimeoutError):
-                raise HostError(
-                    f"the guest of {self._name} has not answered within {seconds:g} s"
-                ) from None
+                raise self._unanswered(seconds) from None
             raise
         finally:
             self._greeted = None
+
+    def _unanswered(self, seconds: float) -> HostError:
+        return HostError(f"the guest of {self._name} has not answered within {seconds:g} s")
 
     async def resume(self, seconds: float) -> None:
         """Begin a session with a guest that an earlier daemon left, however long it takes.

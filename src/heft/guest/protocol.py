@@ -25,6 +25,13 @@ STREAM_ROOM = 1 << 18
 MOST_CHANNEL = (1 << 16) - 1
 MOST_ID = 128
 """Bytes of a process's ID."""
+LINE_ROOM = 2048
+"""Bytes that may wait in a serial line: the agent tells how much it has read at each half of it."""
+OPENING_ROOM = 1792
+"""Bytes that may wait in it besides, of sessions that were begun and not answered."""
+HEARD_STEP = 1 << 15
+"""Bytes of a serial line after which the agent is told how much was read: a part of what it may
+have in the line (131,072)."""
 ANSWER = 1 << 15
 """Is set in the operation of an answer."""
 
@@ -43,6 +50,7 @@ class Kind(enum.IntEnum):
     WELCOME = 17
     MESSAGE = 18
     ERROR = 19
+    HEARD = 20
 
 
 FIN = 1

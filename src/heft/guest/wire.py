@@ -11,9 +11,10 @@ import contextlib
 import os
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from heft.errors import HostError
+from heft.guest.protocol import LINE_ROOM, OPENING_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,12 +23,22 @@ READ = 1 << 18
 """Bytes that are taken at once."""
 ROOM = 1 << 19
 """Bytes that may be queued before whoever has much to send waits."""
+LINE_QUEUE = 1 << 15
+"""The same for a line, where what lets the guest send on waits behind it."""
 MOST_QUEUED = 1 << 23
 """Bytes that may be queued at all: a guest that takes none of so much takes nothing any more."""
 _BUFFERS = 64
 
-Connection = socket.socket | tuple[int, int]
-"""A socket, or a descriptor to read from and one to write to; the wire's own from then on."""
+
+class Line(NamedTuple):
+    """A serial line: descriptors. No more is put into it than the other end is known to take."""
+
+    reading: int
+    writing: int
+
+
+Connection = socket.socket | Line
+"""The wire's own from then on."""
 
 
 class Wire:
@@ -55,6 +66,12 @@ class Wire:
         self._flushing = False
         self._open = True
         self._paused = False
+        self.is_line = isinstance(connection, Line)
+        self._room = LINE_QUEUE if self.is_line else ROOM
+        self._opening = 0
+        self._allowed = 0
+        """Bytes that may have been written to a line by now."""
+        self._written = 0
         self._loop.add_reader(self._reading, self._readable)
 
     # Receiving
@@ -86,6 +103,28 @@ class Wire:
 
     # Sending
 
+    def hold(self, opening: int) -> None:
+        """Write nothing after so many bytes to a line before the other end has heard them.
+
+        Raises `HostError` where even these are too many.
+        """
+        if self.is_line:
+            if opening > OPENING_ROOM:
+                raise HostError("the guest has not answered again and again, and is given up")
+            self._opening = self._allowed = opening
+
+    def heard(self, offset: int) -> bool:
+        """Go on with a line, of which so many bytes after the opening were read at the other end.
+
+        Says whether that is news.
+        """
+        allowed = self._opening + offset + LINE_ROOM
+        if not self.is_line or not self._allowed < allowed <= self._written + LINE_ROOM:
+            return False
+        self._allowed = allowed
+        self._go_on()
+        return True
+
     def send(self, *parts: bytes | memoryview) -> None:
         """Queue what is to be sent; dropped where the connection is lost."""
         if not self._open:
@@ -94,18 +133,26 @@ class Wire:
         self._queued += sum(map(len, parts))
         if self._queued > MOST_QUEUED:
             self._fail("it does not take what it is sent")
-        elif not self._flushing:
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
     @property
     def is_full(self) -> bool:
         """Say whether who has much to send should wait; `drained` is called then."""
-        return self._queued > ROOM
+        return self._queued > self._room
 
     def _flush(self) -> None:
         while self._queue and self._open:
             buffers = [self._queue[at] for at in range(min(len(self._queue), _BUFFERS))]
+            if self.is_line:
+                buffers = _cut(buffers, self._allowed - self._written)
+            if not buffers:
+                break
             try:
                 written = os.writev(self._writing, buffers)
             except BlockingIOError:
@@ -120,6 +167,7 @@ class Wire:
     def _drop(self, written: int) -> None:
         full = self.is_full
         self._queued -= written
+        self._written += written
         while written:
             first = self._queue.popleft()
             if len(first) > written:
@@ -148,13 +196,25 @@ class Wire:
             return
         self._open = False
         with contextlib.suppress(OSError):
-            os.writev(self._writing, [*self._queue][:_BUFFERS])  # last words, if there is room
+            if not self.is_line:
+                os.writev(self._writing, [*self._queue][:_BUFFERS])  # last words, if there is room
         self._loop.remove_reader(self._reading)
         self._loop.remove_writer(self._writing)
         for descriptor in {self._reading, self._writing}:
             os.close(descriptor)
         self._queue.clear()
         self._queued = 0
+
+
+def _cut(buffers: list[bytes | memoryview], room: int) -> list[bytes | memoryview]:
+    """Give what of them there is room for."""
+    fitting: list[bytes | memoryview] = []
+    for buffer in buffers:
+        if room <= 0:
+            break
+        fitting.append(memoryview(buffer)[:room])
+        room -= len(buffer)
+    return fitting
 
 
 def unix_connector(path: str) -> Callable[[], Awaitable[socket.socket]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
 import os
+from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotSupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LIBRARY = "libseccomp.so.2"
 _ALLOW = 0x7FFF0000
@@ -49,15 +54,39 @@ def deny(names: tuple[str, ...]) -> None:
 
     Raises `NotSupported`, `HostError`.
     """
-    _filter(_ALLOW, _ERRNO | errno.EPERM, names)
+    with _filter(_ALLOW, _ERRNO | errno.EPERM, names) as (library, context):
+        _load(library, context)
 
 
 def allow_only(names: tuple[str, ...]) -> None:
     """Let all calls but these fail with EPERM; otherwise as `deny`."""
-    _filter(_ERRNO | errno.EPERM, _ALLOW, names)
+    with _filter(_ERRNO | errno.EPERM, _ALLOW, names) as (library, context):
+        _load(library, context)
 
 
-def _filter(usually: int, action: int, names: tuple[str, ...]) -> None:
+def written(names: tuple[str, ...]) -> int:
+    """Give a file in memory with the filter that denies them, for a program that is to have it.
+
+    Raises `NotSupported`, `HostError`.
+    """
+    with _filter(_ALLOW, _ERRNO | errno.EPERM, names) as (library, context):
+        file = os.memfd_create("filter", os.MFD_CLOEXEC)
+        if failed := library.seccomp_export_bpf(context, file):
+            os.close(file)
+            raise HostError(f"cannot write a filter of system calls: {os.strerror(-failed)}")
+        os.lseek(file, 0, os.SEEK_SET)
+        return file
+
+
+def _load(library: ctypes.CDLL, context: ctypes.c_void_p) -> None:
+    if failed := library.seccomp_load(context):
+        raise HostError(f"cannot filter system calls: {os.strerror(-failed)}")
+
+
+@contextlib.contextmanager
+def _filter(
+    usually: int, action: int, names: tuple[str, ...]
+) -> Iterator[tuple[ctypes.CDLL, ctypes.c_void_p]]:
     """Answer these calls with an action, and all others as is usual."""
     library = load()
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(usually)))
@@ -72,7 +101,6 @@ def _filter(usually: int, action: int, names: tuple[str, ...]) -> None:
             )
             if failed:
                 raise HostError(f"cannot filter {name}: {os.strerror(-failed)}")
-        if failed := library.seccomp_load(context):
-            raise HostError(f"cannot filter system calls: {os.strerror(-failed)}")
+        yield library, context
     finally:
         library.seccomp_release(context)

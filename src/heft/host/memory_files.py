@@ -20,6 +20,12 @@ def bounded(size: int = MOST_SAID) -> int:
     return file
 
 
+def end(file: int) -> str:
+    """Give the last that was written to it."""
+    written = os.pread(file, os.fstat(file).st_size, 0).rstrip(b"\0")
+    return written[-MOST_SAID:].decode(errors="replace").strip()
+
+
 def content(file: int) -> str:
     """Give what was written to it, from its beginning."""
     return os.pread(file, MOST_SAID, 0).decode(errors="replace").strip("\0\n ")

@@ -28,12 +28,15 @@ _ETHTOOL, _GET_CHECKSUMS, _GET_SEGMENTS = 0x8946, 0x16, 0x1E
 _REQUEST = "16sH22x"
 
 
-def plugged(interface: str) -> int:
-    """Open an interface, which is made if it is not there. Raises `HostError`."""
+def plugged(interface: str, *, header: bool = True) -> int:
+    """Open an interface, which is made if it is not there; its packets with QEMU's `header`.
+
+    Raises `HostError`.
+    """
     with translated(f"open {interface}"):
         tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         try:
-            _attach(tap, interface)
+            _attach(tap, interface, header=header)
         except BaseException:
             os.close(tap)
             raise
@@ -67,8 +70,8 @@ def interface_of(tap: int) -> str:
     return answer[:16].rstrip(b"\0").decode()
 
 
-def _attach(tap: int, interface: str) -> None:
-    flags = _TAP | _NO_PI | _VNET_HDR
+def _attach(tap: int, interface: str, *, header: bool = True) -> None:
+    flags = _TAP | _NO_PI | (_VNET_HDR if header else 0)
     fcntl.ioctl(tap, _SET_INTERFACE, struct.pack(_REQUEST, interface.encode(), flags))
 
 

@@ -81,6 +81,12 @@ class Warming(Protocol):
 
     own_kernel: bool
 
+    def kit(self, platform: str) -> str:
+        """Give the kit of machines of a platform that ask for none."""
+
+    def takes_kit(self, name: str) -> bool:
+        """Say whether its machines can start with a kit of this name."""
+
     async def warm(
         self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
     ) -> str:

@@ -328,7 +328,13 @@ class Weight(Protocol):
     needs_base: bool
     """Whether it shows its machines one file for all layers (`Root.base`)."""
     own_kernel: bool
-    """Whether its machines have a kernel of their own, and can boot whole systems."""
+    """Whether its machines have a kernel of their own."""
+
+    def kit(self, platform: str) -> str:
+        """Give the kit of machines of a platform that ask for none; empty: they have none."""
+
+    def takes_kit(self, name: str) -> bool:
+        """Say whether its machines can start with a kit of this name."""
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here; asked once, cheap to ask again."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
+from heft.weights.medium.weight import MediumSettings, MediumWeight
 
 if TYPE_CHECKING:
     from heft.guest.kits import Kits
@@ -29,4 +30,5 @@ def weights(
         ),
         kits,
     )
-    return {light.name: light, heavy.name: heavy}
+    medium = MediumWeight(MediumSettings(layout.runs, cgroup_parent), kits)
+    return {each.name: each for each in (light, medium, heavy)}

@@ -21,7 +21,7 @@ import msgspec
 from heft.errors import HostError
 from heft.failures import translated
 from heft.guest.architectures import NATIVE
-from heft.weights.heavy.qemu import Shape
+from heft.guest.shaping import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

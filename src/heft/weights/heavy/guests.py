@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotSupported
-from heft.guest import architectures, kits, setup, shares
+from heft.guest import architectures, kits, setup, shaping, shares
 from heft.guest.setup import Disk, Surroundings
 from heft.host import cgroups
 from heft.host.cgroups import Group, Layout
-from heft.weights.heavy import accelerators, facts, shaping
+from heft.weights.heavy import accelerators, facts
 from heft.weights.heavy.accelerators import Accelerators
 from heft.weights.heavy.templates import Templates
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.guest.kits import Kit, Kits
+    from heft.guest.shaping import Shape
     from heft.guest.shares import Shared
     from heft.weights.base import Launch, Resources
     from heft.weights.heavy.facts import HostFacts
-    from heft.weights.heavy.qemu import Shape
     from heft.weights.heavy.templates import Template
 
 _log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from heft.weights.heavy.boards import BOARDS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from heft.guest.shaping import Shape
     from heft.guest.shares import Served
 
 PROGRAM = architectures.ALL[NATIVE].qemu
@@ -41,22 +42,6 @@ _FIXED = (
     *("loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests"),
     "net.ifnames=0",  # the machine's udev leaves eth0 its name
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a template is made for, and all its machines have in common."""
-
-    memory: int
-    """Bytes."""
-    cpus: int
-    accelerator: str
-    """`kvm` or `tcg`."""
-    architecture: str = NATIVE
-
-    def __str__(self) -> str:
-        foreign = "" if self.architecture == NATIVE else f"{self.architecture}-"
-        return f"{foreign}{self.accelerator}-{self.memory >> 20}m-{self.cpus}c"
 
 
 @dataclass(frozen=True, slots=True)

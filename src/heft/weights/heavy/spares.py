@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING
 from heft.errors import HeftError, HostError
 from heft.failures import translated
 from heft.faults import reach
-from heft.guest import disks, rehearsal, setup, shares
+from heft.guest import disks, monitors, rehearsal, setup, shaping, shares
 from heft.guest.agent import Agent
 from heft.guest.link import Link
+from heft.guest.monitors import RunDirectory
 from heft.guest.shares import Shared
 from heft.guest.tokens import Tokens
 from heft.guest.wire import unix_connector
 from heft.host import grouping, processes, taps, usage
 from heft.undo import Undo
-from heft.weights.heavy import hypervisor, qemu, shaping
+from heft.weights.heavy import hypervisor, qemu
 from heft.weights.heavy.control import control
 from heft.weights.heavy.guests import surroundings
-from heft.weights.heavy.hypervisor import RunDirectory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,7 +165,7 @@ class Spares:
                 shaping.limits(machine.resources, plan.shape), cpu_shares=_PART
             )
             await asyncio.to_thread(grouping.make, group, limits)
-            RunDirectory(machine.run).make(hypervisor.user_of(identity), (group.path,))
+            RunDirectory(machine.run).make(monitors.user_of(identity), (group.path,))
             await disks.make_upper(machine.run / qemu.UPPER, _UPPER)
             started = hypervisor.start(machine, plan, group, ())
             spare = Spare(plan, machine.run, group, started)

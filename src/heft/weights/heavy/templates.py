@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.guest.kits import Kit
+    from heft.guest.shaping import Shape
     from heft.weights.heavy.control import Control
-    from heft.weights.heavy.qemu import Shape
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, HostError, NotFound
+from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
 from heft.faults import reach
-from heft.guest import architectures, disks, listing, shares
+from heft.guest import architectures, disks, ending, kits, listing, shaping, shares
 from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
+from heft.guest.monitors import RunDirectory
+from heft.guest.reach import Reach
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
+from heft.guest.shaping import Shape
 from heft.guest.wire import unix_connector
 from heft.host import grouping, processes, usage
 from heft.host.cgroups import Group
@@ -31,13 +34,10 @@ from heft.model.network import Plug
 from heft.model.upper import Form, Upper
 from heft.undo import Undo
 from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
-from heft.weights.heavy import ending, hypervisor, qemu, shaping
+from heft.weights.heavy import hypervisor, qemu, watching
 from heft.weights.heavy.console import Console
 from heft.weights.heavy.control import control
-from heft.weights.heavy.filing import Reach
 from heft.weights.heavy.guests import Guests, surroundings
-from heft.weights.heavy.hypervisor import RunDirectory
-from heft.weights.heavy.qemu import Shape
 from heft.weights.heavy.spares import Spares, Taken
 
 if TYPE_CHECKING:
@@ -108,6 +108,17 @@ class HeavyWeight(Reach):
         self._guests = Guests(settings.templates, settings.cgroup_parent, kits_)
         self._spares = Spares(settings.run, self._guests, settings.spare_seconds)
         self._clocks: Clocks | None = None
+
+    def kit(self, platform: str) -> str:
+        """Give the usual one where guests cannot be of a platform: `accept` refuses that."""
+        try:
+            return architectures.of_platform(platform).kit
+        except NotSupported:
+            return kits.DEFAULT
+
+    def takes_kit(self, name: str) -> bool:
+        """Say whether its kernel, for all that its name tells, runs on hardware."""
+        return name != kits.PROCESS
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here."""
@@ -391,7 +402,7 @@ class HeavyWeight(Reach):
     async def _watch(self, watched: _Watched) -> None:
         """Tell a run when its guest or its QEMU is over."""
         own = RunDirectory(watched.run.launch.run).own
-        how = await ending.seen(own, watched.pidfd, watched.console)
+        how = await watching.seen(own, watched.pidfd, watched.console)
         if not how:
             # Its monitor alone may be gone: a QEMU that nobody watches is nobody's machine.
             await watched.group.end()

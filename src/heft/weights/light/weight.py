@@ -90,6 +90,17 @@ class LightWeight(Reach):
     bounds_upper = True
     maps_users = True
     own_kernel = False
+
+    def kit(self, platform: str) -> str:
+        """Give none: its machines have the host's kernel."""
+        del platform
+        return ""
+
+    def takes_kit(self, name: str) -> bool:
+        """Say no."""
+        del name
+        return False
+
     needs_base = False
 
     def __init__(self, settings: LightSettings) -> None:

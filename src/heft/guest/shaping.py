@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, InvalidArgument
 from heft.guest.architectures import NATIVE
 from heft.host.grouping import Limits
-from heft.weights.heavy.qemu import Shape
 
 if TYPE_CHECKING:
     from heft.weights.base import Resources
@@ -25,7 +25,23 @@ THREADS = 128
 files (util/thread-pool.c), and ends where it cannot have them; the rest are its own few, those of
 the jail, and two for each server of shares."""
 _NANO = 1_000_000_000
-_PERIOD = 100_000
+PERIOD = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The hardware of a machine: what a template is made for."""
+
+    memory: int
+    """Bytes."""
+    cpus: int
+    accelerator: str
+    """`kvm` or `tcg`; `uml` where the kernel is a process."""
+    architecture: str = NATIVE
+
+    def __str__(self) -> str:
+        foreign = "" if self.architecture == NATIVE else f"{self.architecture}-"
+        return f"{foreign}{self.accelerator}-{self.memory >> 20}m-{self.cpus}c"
 
 
 def shape(resources: Resources, accelerator: str, architecture: str = NATIVE) -> Shape:
@@ -37,18 +53,19 @@ def shape(resources: Resources, accelerator: str, architecture: str = NATIVE) ->
             hint=f"--memory {LEAST_MEMORY >> 20}m",
         )
     rounded = -(-memory // _MIB) * _MIB
-    return Shape(rounded, _cpus(resources), accelerator, architecture)
+    cpus = 1 if accelerator == "uml" else _cpus(resources)
+    return Shape(rounded, cpus, accelerator, architecture)
 
 
 def _cpus(resources: Resources) -> int:
-    asked = quota(resources) / (resources.cpu_period or _PERIOD)
+    asked = quota(resources) / (resources.cpu_period or PERIOD)
     return min(max(1, math.ceil(asked)), MOST_CPUS)
 
 
 def quota(resources: Resources) -> int:
     """Give the microseconds of processor time in every period; 0 is no limit."""
     if resources.nano_cpus:
-        return resources.nano_cpus * (resources.cpu_period or _PERIOD) // _NANO
+        return resources.nano_cpus * (resources.cpu_period or PERIOD) // _NANO
     return max(resources.cpu_quota, 0)
 
 
@@ -80,7 +97,7 @@ def limits(resources: Resources, of: Shape) -> Limits:
         memory=2 * of.memory + OVERHEAD,
         pids=of.cpus + THREADS,
         cpu_quota=quota(resources),
-        cpu_period=resources.cpu_period or _PERIOD,
+        cpu_period=resources.cpu_period or PERIOD,
         cpu_shares=resources.cpu_shares,
         cpus=resources.cpuset_cpus,
         mems=resources.cpuset_mems,

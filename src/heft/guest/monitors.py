@@ -1,0 +1,99 @@
+"""The monitor of a guest (QEMU, or a kernel that is a process), as a later daemon must know it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heft.failures import translated
+from heft.guest.architectures import NATIVE
+from heft.host.processes import ProcessId
+
+if TYPE_CHECKING:
+    from heft.guest.shaping import Shape
+
+FIRST_USER = 0x70000000
+"""Users of guests are above all that systemd gives (systemd, UIDS-GIDS), one a machine."""
+_PASSABLE = 0o711
+"""Others may pass through it to what is theirs."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+ENTER = 'for group in $1; do echo $$ >"$group/cgroup.procs" || exit 125; done; shift; exec "$@"'
+"""Enters control groups before anything else is begun."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A run. Pid and start time of its monitor tell a process only within one boot."""
+
+    boot: str
+    monitor: ProcessId
+    memory: int
+    """Bytes that its hardware has."""
+    cpus: int
+    accelerator: str = ""
+    architecture: str = NATIVE
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The directory of one run: `state.json`, what the agent's client keeps, and `vm/`."""
+
+    path: Path
+
+    @property
+    def own(self) -> Path:
+        """What is its monitor's own: its sockets."""
+        return self.path / "vm"
+
+    def make(self, user: int, groups: tuple[str, ...]) -> None:
+        """Make it, and note the control group. Raises `HostError`."""
+        with translated(f"make {self.path}"):
+            self.own.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.path, _PASSABLE)
+            os.chown(self.own, user, user)
+            os.chmod(self.own, _PASSABLE)
+        self.note_groups(*groups)
+
+    def note_groups(self, *paths: str) -> None:
+        """Note in which control groups its processes may be. Raises `HostError`."""
+        with translated(f"make {self.path}"):
+            new = self.path / "groups.new"
+            new.write_text("\n".join(paths))
+            new.replace(self.path / "groups")
+
+    @property
+    def groups(self) -> list[str]:
+        """The paths of its control groups, in each hierarchy; none if it was not made so far."""
+        try:
+            return (self.path / "groups").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def write(self, monitor: ProcessId, shape: Shape) -> None:
+        """Keep who watches what; it appears whole (a file of this boot needs no fsync)."""
+        temporary = self.path / "state.json.new"
+        hardware = (shape.memory, shape.cpus, shape.accelerator, shape.architecture)
+        record = Record(_boot(), monitor, *hardware)
+        temporary.write_bytes(msgspec.json.encode(record))
+        temporary.replace(self.path / "state.json")
+
+    def read(self) -> Record | None:
+        """Give what was written down, if it was in this boot."""
+        try:
+            content = (self.path / "state.json").read_bytes()
+            record = msgspec.json.decode(content, type=Record)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return record if record.boot == _boot() else None
+
+
+def user_of(machine_id: str) -> int:
+    """Give the user and group that a machine's monitor has on this host: no other's."""
+    return FIRST_USER + int(machine_id[:7], 16)
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text(encoding="ascii").strip()

@@ -1,0 +1,446 @@
+"""Medium: a kernel that is itself a process, User Mode Linux.
+
+It needs nothing of the processor: code runs as it is, and each system call is taken by the kernel
+as a debugger takes it (ptrace(2)). A machine boots anew at each start, from its base and its upper,
+and is then told by the agent's protocol what it is. The kernel is in a jail, as a guest's is that
+may be hostile, and outlives the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import TYPE_CHECKING
+
+from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
+from heft.faults import reach
+from heft.guest import disks, ending, kits, listing, setup, shaping
+from heft.guest.architectures import NATIVE
+from heft.guest.disks import Owner
+from heft.guest.monitors import RunDirectory
+from heft.guest.reach import Reach
+from heft.guest.refusals import refuse
+from heft.guest.run import KILLED, GuestRun
+from heft.guest.setup import Disk, Surroundings
+from heft.guest.shaping import Shape
+from heft.guest.shares import shared_points
+from heft.host import cgroups, grouping, memory_files, processes, usage
+from heft.host.cgroups import Group, Layout
+from heft.host.processes import run as run_program
+from heft.model.network import Plug
+from heft.model.upper import Form, Upper
+from heft.undo import Undo
+from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
+from heft.weights.medium import kernel, uml
+from heft.weights.medium.line import Line
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from heft.guest.execution import GuestExecution
+    from heft.guest.kits import Kit, Kits
+    from heft.model.process import GuestProcess
+    from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
+
+_ENTROPY = 64
+_PLATFORM = f"linux/{NATIVE}"
+_DISKS = (Disk("base", uml.DISKS[0], "erofs", read_only=True), Disk("upper", uml.DISKS[1], "ext4"))
+_MODULES = Disk("modules", uml.DISKS[2], "ext4", read_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MediumSettings:
+    """Where runs are."""
+
+    run: Path
+    """The directory of the runs' directories (`run/ID`)."""
+    cgroup_parent: str = "/heft"
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A run, and what watches its kernel."""
+
+    run: GuestRun
+    pidfd: int
+    """Of its monitor; -1: it has ended."""
+    group: Group
+    shape: Shape
+    said: int
+    """What its kernel says: a file in memory; -1: it cannot be read."""
+    why: str = ""
+    """Why it ends, where that was this daemon's doing."""
+    watching: asyncio.Task[None] | None = None
+
+
+class MediumWeight(Reach):
+    """`heft.weights.base.Weight`, and what of `heft.weights.abilities` needs no hardware."""
+
+    name = "medium"
+    plug = Plug.TAP
+    needs_base = True
+    bounds_upper = True
+    maps_users = False
+    own_kernel = True
+
+    def __init__(self, settings: MediumSettings, kits_: Kits) -> None:
+        self._settings = settings
+        self._kits = kits_
+        self._runs: dict[str, _Watched] = {}
+        self._beginning: set[str] = set()
+        self._layout: Layout | None = None
+
+    def kit(self, platform: str) -> str:
+        """Give the one whose kernel is a program."""
+        del platform
+        return kits.PROCESS
+
+    def takes_kit(self, name: str) -> bool:
+        """Say whether its kernel is a program."""
+        return name == kits.PROCESS
+
+    async def probe(self) -> Availability:
+        """Say whether machines can be run so here."""
+        try:
+            await run_program("bwrap", "--version")
+        except HeftError as error:
+            return Availability(ok=False, why=error.message, hint=error.hint)
+        kit = await asyncio.to_thread(self._kits.get, kits.PROCESS)
+        if kit is None:
+            return Availability(ok=True, detail="User Mode Linux, fetched by the first machine")
+        return Availability(ok=True, detail=f"User Mode Linux {kit.record.release}")
+
+    async def warm(
+        self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
+    ) -> str:
+        """Make the kit of machines with these limits; there are no templates of it."""
+        shaping.shape(resources, "uml")
+        holder = f"warm-{secrets.token_hex(4)}"
+        try:
+            await self._kit(kit, holder, report)
+        finally:
+            await self._kits.release(holder)
+        return "a kernel that is a process boots anew at each start" if template else ""
+
+    async def collect(self) -> None:
+        """There is nothing to remove that was made of a kit."""
+
+    async def accelerator(self, machine_id: str) -> Accelerator:
+        """Say what a machine that runs has its code executed by."""
+        self._watched(machine_id)
+        return Accelerator("uml", "code runs on the host's processor as it is")
+
+    async def _kit(self, name: str, holder: str, report: Callable[[str], object]) -> Kit:
+        return await self._kits.ensure(name or kits.PROCESS, report, holder)
+
+    def accept(self, launch: Launch) -> None:
+        """Raise for what it refuses of a machine."""
+        _refuse(launch)
+
+    def upper(self, root: Root) -> Upper:
+        """Say where it keeps what the machine writes."""
+        return Upper(Form.DISK, root.upper / kernel.DISK, "upper", root.size)
+
+    async def provision(self, launch: Launch) -> None:
+        """Make the machine's disk."""
+        _refuse(launch)
+        launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
+        size = launch.root.size or disks.DEFAULT_SIZE
+        await disks.make_upper(launch.root.upper / kernel.DISK, size, owner)
+
+    async def prepare(self, launch: Launch) -> None:
+        """Do everything that comes before the workload's first instruction."""
+        async with self._guest(launch) as watched:
+            await self._begin(watched.run.begin, watched)
+            reach("medium.held")
+            watched.watching = asyncio.create_task(self._watch(watched))
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, launch: Launch) -> AsyncIterator[GuestRun]:
+        """Give a guest with the machine's disk, and nothing that runs in it."""
+        still = dataclasses.replace(launch, endpoint=None)
+        async with self._guest(still) as watched:
+            try:
+                await self._begin(watched.run.serve, watched)
+                try:
+                    yield watched.run
+                finally:  # what was taken back must be so on the disk too
+                    await watched.run.agent.sync()
+            finally:
+                await self.discard(still)
+
+    @contextlib.asynccontextmanager
+    async def _guest(self, launch: Launch) -> AsyncIterator[_Watched]:
+        """Start a machine's kernel in its group."""
+        if launch.id in self._runs or launch.id in self._beginning:
+            raise Conflict(f"container {launch.id} is already running")
+        _refuse(launch)
+        self._beginning.add(launch.id)
+        try:
+            kit = await self._kit(launch.kit, launch.id, lambda _: None)
+            if launch.run.exists():
+                await self.discard(launch)
+            async with Undo() as undo:
+                undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+                yield await self._started(launch, kit)
+                undo.commit()
+        finally:
+            self._beginning.discard(launch.id)
+            await self._kits.release(launch.id)
+
+    async def _started(self, launch: Launch, kit: Kit) -> _Watched:
+        group, shape = await self._group(launch), shaping.shape(launch.resources, "uml")
+        limits = shaping.limits(launch.resources, shape)
+        await asyncio.to_thread(grouping.make, group, limits)
+        reach("medium.grouped")
+        line = Line(launch.run)
+        started = kernel.start(launch, kit, shape, group, line)
+        reach("medium.spawned")
+        run = GuestRun(launch, line.connect, started.monitor.pid)
+        watched = _Watched(run, started.pidfd, group, shape, started.console)
+        self._runs[launch.id] = watched
+        RunDirectory(launch.run).write(started.monitor, shape)
+        reach("medium.recorded")
+        return watched
+
+    async def _begin(
+        self, begin: Callable[[Surroundings], Awaitable[None]], watched: _Watched
+    ) -> None:
+        """Let the guest become the machine; or see that its kernel ends before."""
+        given = await asyncio.to_thread(_surroundings, watched.run.launch)
+        begun = asyncio.ensure_future(begin(given))
+        ended = asyncio.ensure_future(processes.ended(watched.pidfd))
+        try:
+            await asyncio.wait({begun, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not begun.done():
+                raise HostError(f"the guest of {watched.run.launch.id} ended as it started")
+            await begun
+        except HostError as error:
+            if said := memory_files.end(watched.said):
+                error.add_note(f"its kernel said: {said}")
+            raise
+        finally:
+            for task in (begun, ended):
+                task.cancel()
+            await asyncio.gather(begun, ended, return_exceptions=True)
+
+    def _running(self, machine_id: str) -> GuestRun | None:
+        watched = self._runs.get(machine_id)
+        return None if watched is None or watched.run.has_ended else watched.run
+
+    async def start(self, machine_id: str) -> Started:
+        """Let the prepared workload run."""
+        return await self._watched(machine_id).run.go()
+
+    async def adopt(self, launch: Launch) -> Exit | Started | None:
+        """Take over what an earlier daemon started."""
+        group = await self._group(launch)
+        record = RunDirectory(launch.run).read()
+        if record is None:
+            return None
+        run = GuestRun(launch, Line(launch.run, is_ready=True).connect, record.monitor.pid)
+        shape = Shape(record.memory, record.cpus, record.accelerator)
+        pidfd = record.monitor.open()
+        said = -1 if pidfd is None else kernel.console_of(record.monitor)
+        watched = _Watched(run, -1 if pidfd is None else pidfd, group, shape, said)
+        self._runs[launch.id] = watched
+        if pidfd is None:
+            return Exit(KILLED, error="its kernel has ended")
+        watched.watching = asyncio.create_task(self._watch(watched))
+        return await run.adopt()
+
+    async def wait(self, machine_id: str) -> Exit:
+        """Return when the run has ended."""
+        return await self._watched(machine_id).run.wait()
+
+    async def signal(self, machine_id: str, signal: int) -> None:
+        """Send a signal to the workload's first process."""
+        watched = self._watched(machine_id)
+        if signal != SIGKILL:
+            await watched.run.signal(signal)
+        elif not await ending.killed(watched.run):
+            watched.why = "its guest did not answer, and was turned off"
+            await watched.group.end()
+
+    async def attach(self, machine_id: str) -> Session:
+        """Open a session on the workload's own streams."""
+        return await self._watched(machine_id).run.attach()
+
+    async def resize(self, machine_id: str, rows: int, columns: int) -> None:
+        """Tell the workload's terminal the size."""
+        await self._watched(machine_id).run.resize(rows, columns)
+
+    async def exec(self, machine_id: str, request: ExecRequest) -> GuestExecution:
+        """Run a further process."""
+        return await self._watched(machine_id).run.exec(request)
+
+    async def stats(self, machine_id: str) -> Stats:
+        """Measure what it uses now: processor time as the host pays for it."""
+        watched = self._watched(machine_id)
+        seen = await watched.run.stats()
+        paid = usage.measure(watched.group)
+        return Stats(
+            read=time.time_ns(),
+            cpu_total=paid.cpu_total,
+            cpu_user=paid.cpu_user,
+            cpu_system=paid.cpu_system,
+            memory_used=max(seen.memory_total - seen.memory_available, 0),
+            memory_limit=watched.run.launch.resources.memory or watched.shape.memory,
+            memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon},
+            pids=seen.pids,
+            pids_limit=watched.run.launch.resources.pids_limit,
+            block_read=seen.disk_read,
+            block_written=seen.disk_written,
+            network_received=seen.net_received,
+            network_sent=seen.net_sent,
+            network_received_packets=seen.net_received_packets,
+            network_sent_packets=seen.net_sent_packets,
+        )
+
+    async def processes(self, machine_id: str) -> tuple[int, ...]:
+        """Give the host's process ids: those of its kernel, and of each address space in it."""
+        watched = self._watched(machine_id)
+        return () if watched.run.has_ended else watched.group.processes()
+
+    async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
+        """Give what runs in a machine."""
+        return listing.read(await self._watched(machine_id).run.agent.processes())
+
+    async def adjust(self, launch: Launch) -> None:
+        """Hold the machine to `launch.resources` from now on, as far as its hardware goes."""
+        watched = self._watched(launch.id)
+        _refuse(launch)
+        limits = shaping.adjusted(launch.resources, watched.shape)
+        await asyncio.to_thread(grouping.make, watched.group, limits)
+        await asyncio.to_thread(grouping.move, watched.group.processes(), watched.group)
+        watched.group.lift(cpu_time=not limits.cpu_quota)
+        asked = launch.resources
+        memory = asked.memory if asked.memory < watched.shape.memory else 0
+        await watched.run.agent.limit(processes=max(asked.pids_limit, 0), memory=memory)
+        watched.run.launch = launch
+
+    async def pause(self, machine_id: str) -> None:
+        """Stop every process of it; its kernel goes on, so that its files can be reached."""
+        await self._watched(machine_id).run.freeze(frozen=True)
+
+    async def resume(self, machine_id: str) -> None:
+        """Let them go on."""
+        await self._watched(machine_id).run.freeze(frozen=False)
+
+    async def tell_files(self, machine_id: str) -> None:
+        """Give a machine its generated files as they are now."""
+        await self._watched(machine_id).run.tell_files()
+
+    async def reopen_log(self, machine_id: str) -> None:
+        """Go on in a new file at the log's path."""
+        await self._watched(machine_id).run.reopen_log()
+
+    async def discard(self, launch: Launch) -> None:
+        """End whatever still runs and remove every trace of the run."""
+        group = await self._group(launch)
+        watched = self._runs.pop(launch.id, None)
+        if watched is not None:
+            await self._let_go(watched)
+        await group.end()
+        reach("medium.ended")
+        if watched is not None and watched.pidfd >= 0:
+            await processes.gone(watched.pidfd)
+        await group.remove()
+        await asyncio.to_thread(shutil.rmtree, launch.run, ignore_errors=True)
+
+    async def sweep(self, known: frozenset[str]) -> None:
+        """Remove what was left by runs of machines not in `known`."""
+        layout = await self._groups()
+        for left in self._settings.run.iterdir() if self._settings.run.is_dir() else ():
+            run = RunDirectory(left)
+            if left.name not in known and run.own.is_dir():
+                for path in run.groups:
+                    group = Group(layout, path)
+                    await group.end()
+                    await group.remove()
+                await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Give up watching, as the daemon ends; the machines run on."""
+        for watched in self._runs.values():
+            await self._let_go(watched)
+            if watched.pidfd >= 0:
+                os.close(watched.pidfd)
+        self._runs.clear()
+
+    # What watches a run
+
+    async def _watch(self, watched: _Watched) -> None:
+        """Tell a run when its kernel is over."""
+        await processes.ended(watched.pidfd)
+        said = "" if watched.said < 0 else memory_files.end(watched.said)
+        oom = watched.group.oom_kills() > 0
+        # Its monitor alone may be gone: a kernel that nobody watches is nobody's machine.
+        await watched.group.end()
+        why = watched.why or ending.told_of("its kernel has ended", said)
+        oom = oom or ending.for_want_of_memory(why)
+        watched.run.monitor_ended(why, oom_killed=oom)
+
+    async def _let_go(self, watched: _Watched) -> None:
+        if watched.watching is not None:
+            watched.watching.cancel()
+            await asyncio.gather(watched.watching, return_exceptions=True)
+        await watched.run.close()
+        if watched.said >= 0:
+            os.close(watched.said)
+            watched.said = -1
+
+    def _watched(self, machine_id: str) -> _Watched:
+        try:
+            return self._runs[machine_id]
+        except KeyError as error:
+            raise NotFound(f"container {machine_id} is not running") from error
+
+    async def _groups(self) -> Layout:
+        if self._layout is None:
+            self._layout = await asyncio.to_thread(lambda: cgroups.ensure(cgroups.detect()))
+        return self._layout
+
+    async def _group(self, launch: Launch) -> Group:
+        parent = launch.cgroup_parent or self._settings.cgroup_parent
+        return Group(await self._groups(), os.path.join("/", parent, launch.id))
+
+
+def _refuse(launch: Launch) -> None:
+    """Raise for what such a machine cannot have."""
+    refuse(launch)
+    if shared_points(launch):
+        raise NotSupported(
+            "a medium machine has no volumes and binds", hint="--weight heavy, --weight light"
+        )
+    if launch.init_system:
+        raise NotSupported("a medium machine boots no whole system", hint="--weight heavy")
+    if launch.platform and not f"{launch.platform}/".startswith(f"{_PLATFORM}/"):
+        raise NotSupported(
+            f"a medium machine is of {_PLATFORM}, not of {launch.platform}", hint="--weight heavy"
+        )
+    if shaping.quota(launch.resources) > (launch.resources.cpu_period or shaping.PERIOD):
+        raise NotSupported(
+            "a medium machine has one processor, of which --cpus can give it less",
+            hint="--cpus 1, or --weight heavy",
+        )
+    shaping.shape(launch.resources, "uml")
+
+
+def _surroundings(launch: Launch) -> Surroundings:
+    """Give what a guest is told of its host, with entropy of its own."""
+    return Surroundings(
+        disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
+        clock=time.time_ns(),
+        entropy=secrets.token_bytes(_ENTROPY),
+        files=setup.generated_contents(launch),
+    )

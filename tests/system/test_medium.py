@@ -1,0 +1,210 @@
+"""Medium machines, through the real `docker` and `heft`, with a real User Mode Linux."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heft.guest.monitors import user_of
+from tests.harness.client import Client
+from tests.harness.daemon import Daemon
+from tests.harness.images import BUSYBOX
+from tests.harness.pace import patience
+from tests.harness.serving import emptied, serving
+from tests.system.test_daemon_crash import die_at, points
+from tests.system.test_daemon_crash import state as status
+
+SECONDS = patience(30)
+
+
+@pytest.fixture(scope="module")
+def medium_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp("medium")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(medium_daemon: Daemon) -> Iterator[Daemon]:
+    """Give the daemon; afterwards no machine and nothing of one is left."""
+    with emptied(medium_daemon):
+        yield medium_daemon
+
+
+@pytest.fixture
+def docker(daemon: Daemon) -> Client:
+    return Client("docker", daemon)
+
+
+def run(client: Client, *words: str, **how):
+    return client("run", "--runtime", "medium", *words, check=False, **how)
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def state(daemon: Daemon, name: str) -> dict:
+    return daemon.request("GET", f"/containers/{name}/json").json["State"]
+
+
+def processes_of(user: int) -> list[Path]:
+    return [path for path in Path("/proc").iterdir() if path.name.isdigit() and _is(path, user)]
+
+
+def _is(path: Path, user: int) -> bool:
+    try:
+        return path.stat().st_uid == user
+    except FileNotFoundError:
+        return False
+
+
+def test_a_kernel_of_its_own_streams_and_codes(docker):
+    script = "uname -r; echo $$; echo err >&2; exit 7"
+    done = run(docker, "--rm", BUSYBOX, "sh", "-c", script)
+    release, pid = done.stdout.split()
+    assert release != os.uname().release
+    assert (pid, done.stderr, done.returncode) == ("1", "err\n", 7)
+    assert run(docker, "--rm", BUSYBOX, "nosuch").returncode == 127
+
+
+def test_megabytes_go_in_and_out(docker, tmp_path):
+    """Its line stops for good where more is written to it than is read."""
+    content = os.urandom(1 << 19).hex()
+    (tmp_path / "in").write_text(content)
+    assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "600").returncode == 0
+    assert docker("exec", "-i", "box", "cat", input=content).stdout == content
+    docker("cp", str(tmp_path / "in"), "box:/in")
+    docker("cp", "box:/in", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == content
+
+
+def test_name_address_ports_and_the_outside(docker, daemon):
+    serve = "while true; do echo page | nc -l -p 80; done"
+    words = ("-d", "--name", "web", "-h", "box", "-p", "127.0.0.1:8089:80")
+    done = run(docker, *words, BUSYBOX, "sh", "-c", serve)
+    assert done.returncode == 0, done.stderr
+    networks = daemon.request("GET", "/containers/web/json").json["NetworkSettings"]["Networks"]
+    shown = docker("exec", "web", "sh", "-c", "hostname; cat /etc/hosts; ip addr show eth0").stdout
+    address = networks["bridge"]["IPAddress"]
+    assert shown.startswith("box\n")
+    assert shown.count(address) == 2
+    assert networks["bridge"]["MacAddress"] in shown
+    get = f"ping -c 1 -W 5 web >/dev/null && nc -w 10 {address} 80"
+    for weight in ("light", "medium"):
+        seen = docker("run", "--rm", "--runtime", weight, BUSYBOX, "sh", "-c", get, check=False)
+        assert seen.stdout == "page\n", (weight, seen.stderr)
+    with socket.create_connection(("127.0.0.1", 8089), SECONDS) as published:
+        assert published.recv(100) == b"page\n"
+    alone = run(docker, "--rm", "--network", "none", BUSYBOX, "ip", "-o", "link")
+    assert "eth" not in alone.stdout
+    assert "vec" not in alone.stdout
+
+
+def test_what_cannot_be_is_refused_in_words_and_leaves_nothing(docker, daemon):
+    refused = {
+        ("--network", "host"): "kernel of its own",
+        ("-v", "/tmp:/x"): "no volumes and binds",
+        ("-m", "64m"): "at least 128 MiB",
+        ("--label", "heft.kit=debian"): "another weight's",
+        ("--label", "heft.systemd=always"): "no whole system",
+        ("--cpus", "2"): "one processor",
+    }
+    for words, why in refused.items():
+        done = run(docker, "--rm", *words, BUSYBOX, "true")
+        assert (done.returncode, why in done.stderr) == (125, True), (words, done.stderr)
+    assert daemon.request("GET", "/containers/json?all=1").json == []
+
+
+def test_a_killed_daemon_loses_neither_output_nor_exit_code(docker, daemon):
+    script = "for i in $(seq 1 30); do echo line $i; sleep 0.1; done; exit 9"
+    assert run(docker, "-d", "--name", "third", BUSYBOX, "sh", "-c", script).returncode == 0
+    for _ in range(3):
+        time.sleep(0.3)
+        daemon.restart()
+    assert docker("wait", "third").stdout.strip() == "9"
+    lines = docker("logs", "third").stdout.splitlines()
+    assert lines == [f"line {number}" for number in range(1, 31)]
+
+
+@pytest.mark.parametrize("point", points("medium"))
+def test_a_daemon_killed_at_each_step_leaves_nothing_half_done(docker, daemon, point):
+    assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "600").returncode == 0
+    daemon.request("POST", "/containers/box/stop?t=0")
+    ends = point == "medium.ended"
+    if ends:
+        assert daemon.request("POST", "/containers/box/start").status == 204
+    die_at(daemon, point, "POST", f"/containers/box/{'kill' if ends else 'start'}")
+    until(lambda: status(daemon, "box") == "exited")
+    assert daemon.request("POST", "/containers/box/start").status == 204
+    assert docker("exec", "box", "echo", "here").stdout == "here\n"
+
+
+def test_a_panic_is_told_and_the_restart_policy_acts(docker, daemon):
+    script = "if mkdir /second; then sync; echo c >/proc/sysrq-trigger; sleep 60; fi; exit 5"
+    words = ("-d", "--privileged", "--restart", "on-failure:1", "--name", "again")
+    assert run(docker, *words, BUSYBOX, "sh", "-c", script).returncode == 0
+    until(lambda: state(daemon, "again")["Status"] == "exited")
+    found = daemon.request("GET", "/containers/again/json").json
+    assert (found["RestartCount"], found["State"]["ExitCode"]) == (1, 5)
+    flood = "for i in $(seq 3000); do echo a line of the console $i; done >/dev/kmsg; "
+    crash = flood + "echo c >/proc/sysrq-trigger; sleep 60"
+    run(docker, "--privileged", "--name", "crash", BUSYBOX, "sh", "-c", crash)
+    assert state(daemon, "crash")["Error"] == "the guest's kernel panicked: sysrq triggered crash"
+    assert state(daemon, "crash")["ExitCode"] == 128 + signal.SIGKILL
+
+
+def test_pausing_limits_and_figures(docker, daemon):
+    count = "while true; do echo x; sleep 0.1; done"
+    words = ("-d", "--name", "box", "-m", "160m", "--pids-limit", "20")
+    assert run(docker, *words, BUSYBOX, "sh", "-c", count).returncode == 0
+    docker("pause", "box")
+    before = docker("logs", "box").stdout
+    time.sleep(1)
+    assert docker("logs", "box").stdout == before
+    docker("unpause", "box")
+    docker("update", "--cpus", "0.5", "--pids-limit", "10", "box")
+    until(lambda: docker("logs", "box").stdout != before)
+    forks = docker("exec", "box", "sh", "-c", "for i in $(seq 40); do sleep 5 & done", check=False)
+    assert "fork" in forks.stderr
+    stats = daemon.request("GET", "/containers/box/stats?stream=0&one-shot=1").json
+    assert stats["memory_stats"]["limit"] == 160 << 20
+    assert 0 < stats["memory_stats"]["usage"] < 160 << 20
+
+
+def test_it_goes_to_other_weights_and_back_with_what_it_wrote(docker, daemon):
+    write = "mkdir /d; echo in >/d/f; chown 7:9 /d/f; chmod 4711 /d/f; ln /d/f /d/g; mknod /n p"
+    look = "stat -c '%n %U %u:%g %a %h %F' /d/f /d/g /n; cat /d/f; ls /etc"
+    run(docker, "--name", "box", BUSYBOX, "sh", "-c", f"{write}; rm -r /etc/group; {look}; sync")
+    seen = docker("logs", "box").stdout
+    assert "4711 2" in seen
+    for weight in ("light", "medium", "heavy", "medium"):
+        path = "/heft/v1/machines/box/weight"
+        answer = daemon.request("POST", path, {"Weight": weight})
+        assert answer.status < 300, answer.body
+        docker("start", "-a", "box", check=False)
+        assert docker("logs", "box").stdout.endswith(seen), weight
+
+
+def test_its_kernel_can_do_nothing_on_the_host(docker, daemon):
+    words = ("-d", "--privileged", "--name", "box", "--network", "none")
+    assert run(docker, *words, BUSYBOX, "sleep", "600").returncode == 0
+    machine = daemon.request("GET", "/containers/box/json").json["Id"]
+    found = processes_of(user_of(machine))
+    assert len(found) > 3
+    for process in found:
+        lines = (process / "status").read_text().splitlines()
+        fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        assert fields["CapEff"] == fields["CapPrm"] == fields["CapBnd"] == "0" * 16
+        assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+    root = found[0] / "root"
+    assert sorted(path.name for path in root.iterdir()) == [
+        *("base", "bin", "dev", "initramfs", "kernel", "lib", "lib64", "modules", "proc", "run"),
+        *("sbin", "tmp", "upper", "usr"),
+    ]
