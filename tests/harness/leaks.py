@@ -47,7 +47,7 @@ def settle(before: Host) -> dict[str, list[str]]:
     """Give what is new since `before`, once what ends by itself had its time to end."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while (news := before.news(look())) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.01)
     return news
 
 
@@ -75,9 +75,11 @@ def _mounts() -> frozenset[str]:
 
 
 def _cgroups() -> frozenset[str]:
+    # In each hierarchy, or in the only one. The parent itself may stay: it is a place.
     root = "/sys/fs/cgroup"
-    # The parent itself may stay: it is a place, not a machine's.
-    return frozenset(path for path, _, _ in os.walk(root) if f"{CGROUP_PARENT}/" in path)
+    parents = [f"{place}{CGROUP_PARENT}" for place in (root, *(e.path for e in os.scandir(root)))]
+    found = (path for parent in parents for path, _, _ in os.walk(parent))
+    return frozenset(found) - frozenset(parents)
 
 
 def _links() -> frozenset[str]:
@@ -102,11 +104,13 @@ def _processes() -> frozenset[str]:
             continue
         try:
             name = (entry / "comm").read_text().strip()
+            if name not in TOOLS:
+                continue
             state = (entry / "stat").read_text().rpartition(") ")[2][0]
             ours = _descends(int(entry.name), os.getpid()) or _same_mounts(entry)
         except (OSError, IndexError):
             continue
-        if state != "Z" and name in TOOLS and ours:
+        if state != "Z" and ours:
             found.add(f"{name} {entry.name}")
     return frozenset(found)
 
