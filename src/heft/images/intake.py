@@ -10,8 +10,7 @@ import hashlib
 import os
 import queue
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
 from heft.images.decompression import decompress
@@ -27,8 +26,7 @@ STORABLE = (Compression.NONE, Compression.GZIP, Compression.ZSTD)
 """What an OCI layer can be compressed with; a stream in another format is kept decompressed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What came in: digest and bytes of what was kept, and of the decompressed stream."""
 
     digest: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def unpack(directory: str, keep: str, view: str, lowers: list[str]) -> dict[str,
         tree.add(entry)
     tree.finish()
     taken = stream.finish()
-    return {**asdict(taken), "applied": tree.size}
+    return {**taken._asdict(), "applied": tree.size}
 
 
 def _make_root(lower: int | None) -> None:
