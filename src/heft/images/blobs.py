@@ -12,8 +12,11 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING
 
+import zstandard
+
 from heft.errors import HostError, NotFound
 from heft.failures import translated
+from heft.images.decompression import LARGEST_WINDOW
 from heft.images.reference import is_digest
 
 if TYPE_CHECKING:
@@ -107,10 +110,34 @@ class Blobs:
                 await asyncio.to_thread(hashed.update, block)
                 yield block
         if f"sha256:{hashed.hexdigest()}" != digest:
-            raise HostError(
-                f"blob {digest} is damaged on the disk",
-                hint="remove the image, and import or load it again",
-            )
+            raise _damaged(digest)
+
+    async def undone(self, digest: str, plain: str) -> AsyncGenerator[bytes, None]:
+        """Give the content of a blob that zstd has compressed, in blocks; `plain`: its digest.
+
+        However much a few bytes of it stand for, a block has no more than `BLOCK`. Otherwise as
+        `blocks`.
+        """
+        self.size(digest)
+        hashed = hashlib.sha256()
+
+        def next_block() -> bytes:
+            block: bytes = reader.read(BLOCK)
+            hashed.update(block)
+            return block
+
+        undoing = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+        try:
+            with (
+                self.path(digest).open("rb") as file,
+                undoing.stream_reader(file, read_across_frames=True) as reader,
+            ):
+                while block := await asyncio.to_thread(next_block):
+                    yield block
+        except zstandard.ZstdError as error:
+            raise _damaged(digest) from error
+        if f"sha256:{hashed.hexdigest()}" != plain:
+            raise _damaged(digest)
 
     def delete(self, digest: str) -> int:
         """Remove a blob, give the bytes that it took; no harm if there is none."""
@@ -122,3 +149,9 @@ class Blobs:
 def digest_of(content: bytes) -> str:
     """Give the digest of some bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _damaged(digest: str) -> HostError:
+    return HostError(
+        f"blob {digest} is damaged on the disk", hint="heft fsck --repair mends what can be"
+    )

@@ -23,7 +23,8 @@ PIECE = 1 << 20
 """The most bytes of one piece of output (zstd: a multiple of it)."""
 _ZSTD_INPUT = 8192
 """Bytes given to zstd at a time, which has no bound of its own: 2000 blocks of 128 KiB at most."""
-_ZSTD_WINDOW = 1 << 27
+LARGEST_WINDOW = 1 << 27
+"""Bytes that a stream of zstd's may refer back by, which whoever undoes it keeps."""
 _XZ_MEMORY = 1 << 28
 _DAMAGED: tuple[type[Exception], ...] = (
     isal_zlib.error,  # type: ignore[assignment]  # its stub has it as an instance
@@ -130,7 +131,7 @@ class _Incremental:
 
 class _Zstd:
     def __init__(self) -> None:
-        self._decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+        self._decoder = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj()
         self.ended = False
         self.unused = b""
 

@@ -6,7 +6,6 @@ written it since version 25. The same images give the same bytes.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import tarfile
@@ -19,14 +18,12 @@ from heft.errors import HeftError, HostError
 from heft.images import archive, configs
 from heft.images.archive import Descriptor, Index, Manifest, ManifestItem
 from heft.images.compression import Compression
-from heft.images.decompression import decompress
 from heft.images.disks import artifact
 from heft.images.layers import chain_ids
 from heft.images.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-    from pathlib import Path
 
     from heft.images.store import Store
     from heft.model.image import Disk, Image, Layer
@@ -171,9 +168,9 @@ class _Contents:
         record = self._store.layers.get(chain)
         if record is None:
             raise HostError(f"layer {layer.diff_id} is missing from the store")
-        path = self._store.blobs.path(layer.digest)
+        blobs = self._store.blobs
         self.parts[_path(layer.diff_id)] = _Part(
-            record.plain_size, lambda: _decompressed(path, layer.diff_id)
+            record.plain_size, lambda: blobs.undone(layer.digest, layer.diff_id)
         )
         return Descriptor(configs.LAYER_TYPE, layer.diff_id, record.plain_size)
 
@@ -201,17 +198,6 @@ def _path(digest: str) -> str:
 
 async def _once(content: bytes) -> AsyncGenerator[bytes, None]:
     yield content
-
-
-async def _decompressed(path: Path, digest: str) -> AsyncGenerator[bytes, None]:
-    hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        blocks = decompress(Compression.ZSTD, iter(lambda: file.read(_BLOCK), b""))
-        while (block := await asyncio.to_thread(next, blocks, None)) is not None:
-            hashed.update(block)
-            yield block
-    if f"sha256:{hashed.hexdigest()}" != digest:
-        raise HostError(f"layer {digest} is damaged on the disk")
 
 
 def _header(path: str, size: int) -> bytes:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-import zstandard
 
-from heft.errors import HostError, InvalidArgument
+from heft.errors import InvalidArgument
 from heft.faults import reach
 from heft.images import configs
 from heft.images.archive import Descriptor
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from heft.model.image import Disk, Image
 
 _READER = "heft.images.disks.reading"
-_BLOCK = 1 << 20
-_REPAIR = "heft fsck --repair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,26 +139,7 @@ async def export(store: Store, disk: Disk) -> AsyncGenerator[bytes, None]:
         hold.blob(disk.digest)
         blocks = store.blobs.blocks(disk.digest)
         if disk.format == formats.RAW:
-            store.blobs.size(disk.digest)
-            blocks = _decompressed(store.blobs.path(disk.digest), disk.file_digest)
+            blocks = store.blobs.undone(disk.digest, disk.file_digest)
         async with contextlib.aclosing(blocks):
             async for block in blocks:
                 yield block
-
-
-async def _decompressed(path: Path, digest: str) -> AsyncGenerator[bytes, None]:
-    hashed = hashlib.sha256()
-
-    def next_block() -> bytes:
-        block: bytes = reader.read(_BLOCK)
-        hashed.update(block)
-        return block
-
-    try:
-        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
-            while block := await asyncio.to_thread(next_block):
-                yield block
-    except zstandard.ZstdError as error:
-        raise HostError(f"disk {digest} is damaged in the store: {error}", hint=_REPAIR) from error
-    if f"sha256:{hashed.hexdigest()}" != digest:
-        raise HostError(f"disk {digest} is damaged in the store", hint=_REPAIR)
