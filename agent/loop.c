@@ -16,8 +16,6 @@ static int epoll = -1;
 static bool running;
 static struct epoll_event batch[BATCH];
 static int batch_at, batch_count;
-static uint64_t deadline;
-static void (*deadline_passed)(void);
 static struct watch children;
 static void (*child_ended)(pid_t, int);
 
@@ -56,28 +54,11 @@ void loop_remove(struct watch *watch)
             batch[at].data.ptr = NULL;
 }
 
-void loop_deadline(uint64_t when, void (*passed)(void))
-{
-    deadline = when;
-    deadline_passed = passed;
-}
-
-static int until_deadline(void)
-{
-    if (deadline_passed == NULL)
-        return -1;
-    uint64_t time = now(CLOCK_MONOTONIC);
-    if (time >= deadline)
-        return 0;
-    uint64_t left = (deadline - time) / 1000000 + 1;
-    return left < 3600000 ? (int)left : 3600000;
-}
-
 void loop_run(void (*settle)(void))
 {
     for (running = true; running;) {
         settle();
-        batch_count = epoll_wait(epoll, batch, BATCH, until_deadline());
+        batch_count = epoll_wait(epoll, batch, BATCH, -1);
         if (batch_count < 0 && errno != EINTR)
             panic("epoll_wait");
         for (batch_at = 0; batch_at < batch_count;) {
@@ -85,11 +66,6 @@ void loop_run(void (*settle)(void))
             struct watch *watch = event.data.ptr;
             if (watch != NULL)
                 watch->ready(watch, event.events);
-        }
-        if (deadline_passed != NULL && until_deadline() == 0) {
-            void (*passed)(void) = deadline_passed;
-            deadline_passed = NULL;
-            passed();
         }
     }
 }

@@ -1,4 +1,4 @@
-/* The one loop: descriptors that are waited for, children that end, one deadline.
+/* The one loop: descriptors that are waited for, children that end.
  *
  * All descriptors are watched edge-triggered: `ready` must go on until the kernel says EAGAIN, or
  * remember that it did not. Nothing is then ever to be switched on and off, which would be a system
@@ -26,8 +26,6 @@ void loop_open(void);
 void loop_add(struct watch *watch, int fd, uint32_t events);
 /* Close the descriptor, if it is open; nothing more is heard of it. */
 void loop_remove(struct watch *watch);
-/* Call `passed` once at this time (CLOCK_MONOTONIC, nanoseconds). */
-void loop_deadline(uint64_t when, void (*passed)(void));
 /* `settle` is called whenever all that had come has been worked on. */
 void loop_run(void (*settle)(void));
 void loop_end(void);

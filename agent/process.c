@@ -40,7 +40,6 @@ struct process {
 
 static struct process *all;
 static size_t count;
-static void (*shut_down_over)(void);
 
 static struct process *find(struct bytes record)
 {
@@ -105,8 +104,6 @@ static void tell_end(struct process *process)
     put_number(event, OOM, process->oom);
     put_number(event, FINISHED, process->finished);
     message_send();
-    if (process->workload && shut_down_over != NULL)
-        shut_down_over();
 }
 
 /* It has ended when it is gone, what it said was read, and who started it was answered. */
@@ -390,23 +387,4 @@ void put_processes(struct writer *writer)
             put_stream(writer, process->streams[at], at);
         put_end(writer, begun);
     }
-}
-
-static void kill_workload(void)
-{
-    pid_t pid = process_workload();
-    if (pid > 0)
-        kill(pid, SIGKILL);
-}
-
-void process_shut_down(uint64_t grace, void (*over)(void))
-{
-    pid_t pid = process_workload();
-    if (pid == 0) {
-        over();
-        return;
-    }
-    shut_down_over = over;
-    kill(pid, SIGTERM);
-    loop_deadline(now(CLOCK_MONOTONIC) + grace, kill_workload);
 }

@@ -18,8 +18,5 @@ bool process_ended(pid_t pid, int status);
 void put_processes(struct writer *writer);
 /* The workload, if it runs; 0: it does not. */
 pid_t process_workload(void);
-/* End the workload, first with SIGTERM, after a while (nanoseconds) with SIGKILL; then call `over`,
- * at once where there is none. */
-void process_shut_down(uint64_t grace, void (*over)(void));
 
 #endif

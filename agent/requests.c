@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/reboot.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -96,19 +95,6 @@ static void tell_stats(struct request request, struct bytes record)
     message_send();
 }
 
-static void power_off(void)
-{
-    session_flush();
-    machine_leave();
-    reboot(RB_POWER_OFF);
-}
-
-static void shut_down(struct request request, struct bytes record)
-{
-    answer_ok(request);
-    process_shut_down(record_number(record, GRACE), power_off);
-}
-
 static const struct task_kind *task_kind(enum operation operation)
 {
     static const struct task_kind kinds[] = {
@@ -144,7 +130,6 @@ static void handle(struct request request, struct bytes record)
         { OP_FREEZE, freeze },
         { OP_STATS, tell_stats },
         { OP_FILES, set_files },
-        { OP_POWER_OFF, shut_down },
         { OP_REHEARSE, rehearse },
         { OP_LIMITS, set_limits },
         { OP_CANCEL, task_cancel },

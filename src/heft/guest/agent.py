@@ -128,10 +128,6 @@ class Agent:
         """Write what the machine has changed to its disk."""
         await self._again(Operation.SYNC, Fields(), SYNC_SECONDS)
 
-    def power_off(self, grace: int) -> None:
-        """End the machine and the guest; what runs may take `grace` nanoseconds after SIGTERM."""
-        self.link.post(Operation.POWER_OFF, Fields().number(Tag.GRACE, grace))
-
     async def _ask(self, operation: Operation, fields: Fields, seconds: float) -> Record:
         return checked(await self.link.request(operation, fields, seconds))
 

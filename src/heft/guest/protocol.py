@@ -75,7 +75,6 @@ class Operation(enum.IntEnum):
     STATS = 11
     FILES = 12
     SYNC = 13
-    POWER_OFF = 14
     REHEARSE = 15
     LIMITS = 16
     STATUS = 20
@@ -226,6 +225,5 @@ class Tag(enum.IntEnum):
     NET_SENT_PACKETS = 97
     DISK_READ = 98
     DISK_WRITTEN = 99
-    GRACE = 100
     NO_OVERWRITE_DIR = 101
     MEMORY_LIMIT = 102
