@@ -3,13 +3,18 @@
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from heft.guest import jail
+from heft.guest.jail import Jail
 from heft.guest.monitors import user_of
+from heft.host import denied_calls
+from heft.weights.medium import uml
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -63,6 +68,10 @@ def _is(path: Path, user: int) -> bool:
         return path.stat().st_uid == user
     except FileNotFoundError:
         return False
+
+
+def parent_of(pid: str) -> str:
+    return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1]
 
 
 def test_a_kernel_of_its_own_streams_and_codes(docker):
@@ -135,13 +144,12 @@ def test_a_killed_daemon_loses_neither_output_nor_exit_code(docker, daemon):
 
 @pytest.mark.parametrize("point", points("medium"))
 def test_a_daemon_killed_at_each_step_leaves_nothing_half_done(docker, daemon, point):
-    assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "600").returncode == 0
-    daemon.request("POST", "/containers/box/stop?t=0")
+    docker("create", "--runtime", "medium", "--name", "box", BUSYBOX, "sleep", "600")
     ends = point == "medium.ended"
     if ends:
         assert daemon.request("POST", "/containers/box/start").status == 204
     die_at(daemon, point, "POST", f"/containers/box/{'kill' if ends else 'start'}")
-    until(lambda: status(daemon, "box") == "exited")
+    until(lambda: status(daemon, "box") == ("exited" if ends else "created"))
     assert daemon.request("POST", "/containers/box/start").status == 204
     assert docker("exec", "box", "echo", "here").stdout == "here\n"
 
@@ -208,3 +216,68 @@ def test_its_kernel_can_do_nothing_on_the_host(docker, daemon):
         *("base", "bin", "dev", "initramfs", "kernel", "lib", "lib64", "modules", "proc", "run"),
         *("sbin", "tmp", "upper", "usr"),
     ]
+
+
+def test_its_kernel_killed_all_of_it_is_gone_within_a_second(docker, daemon):
+    """What its processes do when nobody takes their calls any more, they do as nobody, denied."""
+    spin = "while true; do echo x >/escaped; mount -t tmpfs none /tmp; done 2>/dev/null"
+    assert run(docker, "-d", "--name", "box", BUSYBOX, "sh", "-c", spin).returncode == 0
+    machine = daemon.request("GET", "/containers/box/json").json["Id"]
+    user = user_of(machine)
+    own = {path.name for path in processes_of(user)}
+    (kernel,) = (pid for pid in own if parent_of(pid) not in own)
+    os.kill(int(kernel), signal.SIGKILL)
+    time.sleep(1)
+    assert processes_of(user) == []
+    ended = state(daemon, "box")
+    assert (ended["Status"], ended["ExitCode"]) == ("exited", 137)
+    assert ended["Error"] == "its kernel has ended"
+
+
+PROBE = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(what, do):
+    try:
+        print(what, "done", do())
+    except Exception as error:
+        print(what, "refused", error)
+def call(number, *arguments):
+    if libc.syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "")
+for place in ("/", "/usr", "/proc/sys/kernel", "/dev/sda"):
+    tried("write " + place, lambda: open(place + "/x", "w"))
+for place in ("/etc/passwd", "/root", "/var", "/sys", "/dev/mem"):
+    tried("see " + place, lambda: os.stat(place))
+for flag in (0x20000, *(1 << bit for bit in range(25, 31))):
+    tried(f"unshare {flag:x}", lambda: call(272, flag))
+    tried(f"clone {flag:x}", lambda: call(56, flag | 17, 0, 0, 0, 0))
+tried("clone3", lambda: call(435, 0, 0))
+for name, number in (("mount", 165), ("bpf", 321), ("io_uring_setup", 425), ("keyctl", 250),
+                     ("userfaultfd", 323), ("perf_event_open", 298), ("setns", 308)):
+    tried(name, lambda: call(number, 0, 0, 0, 0, 0))
+tried("ptrace", lambda: call(101, 16, 1, 0, 0))
+tried("mknod", lambda: os.mknod("/tmp/disk", 0o60666, os.makedev(254, 0)))
+tried("setuid", lambda: os.setuid(0))
+tried("packets", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+tried("reach", lambda: socket.create_connection(("127.0.0.1", 22), 1))
+tried("others", lambda: [p for p in os.listdir("/proc") if p.isdigit() and int(p) > 10][0])
+"""
+
+
+def test_who_breaks_out_of_it_is_nowhere(tmp_path):
+    """A hostile kernel makes what calls it likes: this runs in its jail, with its filter."""
+    (tmp_path / "own").mkdir()
+    user = user_of("f" * 64)
+    os.chown(tmp_path / "own", user, user)
+    confined = denied_calls.written(uml.DENIED)
+    place = Jail(user, user, tmp_path / "own", filter=confined, scratch=True)
+    words = jail.command(place, ("/usr/bin/python3", "-I", "-c", PROBE))
+    done = subprocess.run(words, pass_fds=[confined], capture_output=True, text=True, check=False)
+    os.close(confined)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 37
+    assert [line for line in lines if " refused " not in line] == []
+    filtered = ("unshare", "clone ", "mount", "bpf", "io_uring_setup", "keyctl", "userfaultfd")
+    assert all("[Errno 1]" in line for line in lines if line.startswith(filtered)), lines

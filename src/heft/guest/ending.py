@@ -30,12 +30,19 @@ async def killed(run: GuestRun) -> bool:
 
 def told_of(how: str, said: str) -> str:
     """Say why a guest is over, from QEMU's reason and what is left of its console. Pure."""
+    if why := panic(said):
+        return why
     lines = [line for line in said.splitlines() if line.strip()]
-    panics = [line for line in lines if _PANIC in line]
-    if panics:
-        return f"the guest's kernel panicked: {_plain(panics[-1].partition(_PANIC)[2])}"
     last = f"; the last line of its console: {_plain(lines[-1])}" if lines else ""
     return f"the guest went down by itself ({how}){last}"
+
+
+def panic(said: str) -> str:
+    """Say why a kernel has panicked, from what is left of its console; empty: it has not. Pure."""
+    panics = [line for line in said.splitlines() if _PANIC in line]
+    if not panics:
+        return ""
+    return f"the guest's kernel panicked: {_plain(panics[-1].partition(_PANIC)[2])}"
 
 
 def for_want_of_memory(why: str) -> bool:

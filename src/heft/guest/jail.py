@@ -19,7 +19,7 @@ _SYSTEM = (
     *("--ro-bind", "/usr", "/usr"),
     *("--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"),
     *("--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin"),
-    *("--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - the jail's own
+    *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - the jail's own
 )
 _NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
 
@@ -42,6 +42,8 @@ class Jail:
     """Further groups that it is in, which may open them."""
     filter: int = -1
     """A descriptor of a filter of its system calls (seccomp(2)), which the program is born with."""
+    scratch: bool = False
+    """Whether it may write to its `/tmp`, which is memory of its own control group."""
     tied: bool = False
     """Whether it ends with who started it; else it goes on, as machines do."""
 
@@ -64,6 +66,7 @@ def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
         *("--cap-add", "CAP_SETPCAP"),
         *_NAMESPACES,
         *_SYSTEM,
+        *(("--chmod", "1777", "/tmp") if jail.scratch else ()),  # noqa: S108 - the jail's own
         *(("--seccomp", str(jail.filter)) if jail.filter >= 0 else ()),
         *(("--die-with-parent",) if jail.tied else ()),
         *("--bind", str(jail.directory), "/run", *seen, "--chdir", "/run", "--new-session", "--"),

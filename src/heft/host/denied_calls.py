@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIBRARY = "libseccomp.so.2"
+_MASKED_EQUAL = 7
+_NAMESPACES = (0x20000, *(1 << bit for bit in range(25, 31)))
+"""CLONE_NEWNS, CLONE_NEWCGROUP, …UTS, …IPC, …USER, …PID, …NET (linux/sched.h)."""
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 """seccomp.h."""
@@ -67,15 +70,44 @@ def allow_only(names: tuple[str, ...]) -> None:
 def written(names: tuple[str, ...]) -> int:
     """Give a file in memory with the filter that denies them, for a program that is to have it.
 
-    Raises `NotSupported`, `HostError`.
+    It can make no namespaces either, by whichever call. Raises `NotSupported`, `HostError`.
     """
     with _filter(_ALLOW, _ERRNO | errno.EPERM, names) as (library, context):
+        _deny_namespaces(library, context)
         file = os.memfd_create("filter", os.MFD_CLOEXEC)
         if failed := library.seccomp_export_bpf(context, file):
             os.close(file)
             raise HostError(f"cannot write a filter of system calls: {os.strerror(-failed)}")
         os.lseek(file, 0, os.SEEK_SET)
         return file
+
+
+class _Comparison(ctypes.Structure):
+    """`struct scmp_arg_cmp`: for `_MASKED_EQUAL`, whether (argument & mask) is a value."""
+
+    _fields_ = (
+        ("argument", ctypes.c_uint),
+        ("operator", ctypes.c_int),
+        ("mask", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+    )
+
+
+def _deny_namespaces(library: ctypes.CDLL, context: ctypes.c_void_p) -> None:
+    """Let clone(2) make none; clone3(2), whose flags no filter sees, is as on older kernels."""
+    clone = library.seccomp_syscall_resolve_name(b"clone")
+    refused = ctypes.c_uint32(_ERRNO | errno.EPERM)
+    failed = 0
+    for flag in _NAMESPACES:
+        asked = _Comparison(0, _MASKED_EQUAL, flag, flag)
+        failed = failed or library.seccomp_rule_add_array(
+            context, refused, clone, 1, ctypes.byref(asked)
+        )
+    newer = library.seccomp_syscall_resolve_name(b"clone3")
+    absent = ctypes.c_uint32(_ERRNO | errno.ENOSYS)
+    failed = failed or library.seccomp_rule_add(context, absent, newer, 0)
+    if failed:
+        raise HostError(f"cannot filter clone: {os.strerror(-failed)}")
 
 
 def _load(library: ctypes.CDLL, context: ctypes.c_void_p) -> None:

@@ -71,6 +71,7 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line) -> S
             readable=tuple(readable),
             writable=((upper, uml.UPPER),),
             filter=confined,
+            scratch=True,  # its memory is a file there
         )
         command = uml.command(shape.memory, Plugs(heard, said, console, card, mac), modules=modules)
         groups = " ".join(map(str, group.directories()))

@@ -386,7 +386,7 @@ class MediumWeight(Reach):
         oom = watched.group.oom_kills() > 0
         # Its monitor alone may be gone: a kernel that nobody watches is nobody's machine.
         await watched.group.end()
-        why = watched.why or ending.told_of("its kernel has ended", said)
+        why = watched.why or ending.panic(said) or "its kernel has ended"
         oom = oom or ending.for_want_of_memory(why)
         watched.run.monitor_ended(why, oom_killed=oom)
 
