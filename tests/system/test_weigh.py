@@ -1,7 +1,6 @@
 """`heft weigh`: one image at every weight, measured; and nothing of it is left."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -73,7 +72,8 @@ def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> Non
 
 
 def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) -> None:
-    before = os.listdir(tempfile.gettempdir())
+    place = Path(tempfile.gettempdir())
+    before = sorted(place.glob("*heft*weigh*"))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(
             [*heft.program, "weigh", "-q", BUSYBOX],
@@ -97,7 +97,7 @@ def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) 
             eventually(lambda: len(machines(weighing)) <= 1)
         else:
             assert machines(weighing) == []
-    assert not [name for name in os.listdir(tempfile.gettempdir()) if name not in before]
+    assert sorted(place.glob("*heft*weigh*")) == before
 
 
 def test_whose_machine_it_was() -> None:
