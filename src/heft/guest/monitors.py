@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +13,12 @@ import msgspec
 
 from heft.failures import translated
 from heft.guest.architectures import NATIVE
+from heft.host.cgroups import Group
 from heft.host.processes import ProcessId
 
 if TYPE_CHECKING:
     from heft.guest.shaping import Shape
+    from heft.host.cgroups import Layout
 
 FIRST_USER = 0x70000000
 """Users of guests are above all that systemd gives (systemd, UIDS-GIDS), one a machine."""
@@ -93,6 +97,22 @@ class RunDirectory:
 def user_of(machine_id: str) -> int:
     """Give the user and group that a machine's monitor has on this host: no other's."""
     return FIRST_USER + int(machine_id[:7], 16)
+
+
+async def discard(run: Path, *groups: Group) -> None:
+    """End what runs in the control groups of a run, and remove these and its directory."""
+    for group in groups:
+        await group.end()
+        await group.remove()
+    await asyncio.to_thread(shutil.rmtree, run, ignore_errors=True)
+
+
+async def sweep(runs: Path, known: frozenset[str], layout: Layout) -> None:
+    """Remove what was left by runs of machines not in `known`."""
+    for left in runs.iterdir() if runs.is_dir() else ():
+        run = RunDirectory(left)
+        if left.name not in known and run.own.is_dir():
+            await discard(left, *(Group(layout, path) for path in run.groups))
 
 
 def _boot() -> str:

@@ -160,7 +160,7 @@ class Spares:
         machine = rehearsal.machine(like, identity, self._run / identity)
         group = self._guests.group(machine)
         async with Undo() as undo:
-            undo.push("the spare guest", lambda: _discard(machine.run, group))
+            undo.push("the spare guest", lambda: monitors.discard(machine.run, group))
             limits = dataclasses.replace(
                 shaping.limits(machine.resources, plan.shape), cpu_shares=_PART
             )
@@ -181,7 +181,7 @@ class Spares:
             await self._end(spare)
 
     async def _end(self, spare: Spare) -> None:
-        await _discard(spare.run, spare.group)
+        await monitors.discard(spare.run, spare.group)
         spare.started.close()
         await processes.gone(spare.started.pidfd)
 
@@ -248,9 +248,3 @@ async def _furnish(launch: Launch) -> None:
             finally:
                 os.close(disk)
         await told.execute("cont")
-
-
-async def _discard(run: Path, group: Group) -> None:
-    await group.end()
-    await group.remove()
-    await asyncio.to_thread(shutil.rmtree, run, ignore_errors=True)

@@ -12,14 +12,23 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import time
 from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
 from heft.faults import reach
-from heft.guest import architectures, disks, ending, kits, listing, shaping, shares
+from heft.guest import (
+    architectures,
+    disks,
+    ending,
+    kits,
+    listing,
+    measuring,
+    monitors,
+    shaping,
+    shares,
+)
 from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
@@ -28,8 +37,7 @@ from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
 from heft.guest.shaping import Shape
 from heft.guest.wire import unix_connector
-from heft.host import grouping, processes, usage
-from heft.host.cgroups import Group
+from heft.host import grouping, processes
 from heft.model.network import Plug
 from heft.model.upper import Form, Upper
 from heft.undo import Undo
@@ -48,6 +56,7 @@ if TYPE_CHECKING:
     from heft.guest.kits import Kits
     from heft.guest.setup import Surroundings
     from heft.guest.shares import Shared
+    from heft.host.cgroups import Group
     from heft.host.processes import ProcessId
     from heft.model.process import GuestProcess
     from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
@@ -302,25 +311,7 @@ class HeavyWeight(Reach):
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor and memory as the host pays for them."""
         watched = self._watched(machine_id)
-        seen = await watched.run.stats()
-        paid = usage.measure(watched.group)
-        return Stats(
-            read=time.time_ns(),
-            cpu_total=paid.cpu_total,
-            cpu_user=paid.cpu_user,
-            cpu_system=paid.cpu_system,
-            memory_used=max(seen.memory_total - seen.memory_available, 0),
-            memory_limit=watched.run.launch.resources.memory or watched.shape.memory,
-            memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon},
-            pids=seen.pids,
-            pids_limit=watched.run.launch.resources.pids_limit,
-            block_read=seen.disk_read,
-            block_written=seen.disk_written,
-            network_received=seen.net_received,
-            network_sent=seen.net_sent,
-            network_received_packets=seen.net_received_packets,
-            network_sent_packets=seen.net_sent_packets,
-        )
+        return await measuring.stats(watched.run, watched.group, watched.shape)
 
     async def processes(self, machine_id: str) -> tuple[int, ...]:
         """Give the host's process ids: those of its QEMU."""
@@ -375,15 +366,7 @@ class HeavyWeight(Reach):
 
     async def sweep(self, known: frozenset[str]) -> None:
         """Remove what was left by runs of machines not in `known`; QEMU need not be there."""
-        layout = await self._guests.groups()
-        for left in self._settings.run.iterdir() if self._settings.run.is_dir() else ():
-            run = RunDirectory(left)
-            if left.name not in known and run.own.is_dir():
-                for path in run.groups:
-                    group = Group(layout, path)
-                    await group.end()
-                    await group.remove()
-                await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        await monitors.sweep(self._settings.run, known, await self._guests.groups())
 
     async def close(self) -> None:
         """Give up watching, as the daemon ends; the machines run on."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
 from heft.faults import reach
-from heft.guest import disks, ending, kits, listing, setup, shaping
+from heft.guest import disks, ending, kits, listing, measuring, monitors, setup, shaping
 from heft.guest.architectures import NATIVE
 from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
@@ -31,7 +31,7 @@ from heft.guest.run import KILLED, GuestRun
 from heft.guest.setup import Disk, Surroundings
 from heft.guest.shaping import Shape
 from heft.guest.shares import shared_points
-from heft.host import cgroups, grouping, memory_files, processes, usage
+from heft.host import cgroups, grouping, memory_files, processes
 from heft.host.cgroups import Group, Layout
 from heft.host.processes import run as run_program
 from heft.model.network import Plug
@@ -286,25 +286,7 @@ class MediumWeight(Reach):
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor time as the host pays for it."""
         watched = self._watched(machine_id)
-        seen = await watched.run.stats()
-        paid = usage.measure(watched.group)
-        return Stats(
-            read=time.time_ns(),
-            cpu_total=paid.cpu_total,
-            cpu_user=paid.cpu_user,
-            cpu_system=paid.cpu_system,
-            memory_used=max(seen.memory_total - seen.memory_available, 0),
-            memory_limit=watched.run.launch.resources.memory or watched.shape.memory,
-            memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon},
-            pids=seen.pids,
-            pids_limit=watched.run.launch.resources.pids_limit,
-            block_read=seen.disk_read,
-            block_written=seen.disk_written,
-            network_received=seen.net_received,
-            network_sent=seen.net_sent,
-            network_received_packets=seen.net_received_packets,
-            network_sent_packets=seen.net_sent_packets,
-        )
+        return await measuring.stats(watched.run, watched.group, watched.shape)
 
     async def processes(self, machine_id: str) -> tuple[int, ...]:
         """Give the host's process ids: those of its kernel, and of each address space in it."""
@@ -359,15 +341,7 @@ class MediumWeight(Reach):
 
     async def sweep(self, known: frozenset[str]) -> None:
         """Remove what was left by runs of machines not in `known`."""
-        layout = await self._groups()
-        for left in self._settings.run.iterdir() if self._settings.run.is_dir() else ():
-            run = RunDirectory(left)
-            if left.name not in known and run.own.is_dir():
-                for path in run.groups:
-                    group = Group(layout, path)
-                    await group.end()
-                    await group.remove()
-                await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        await monitors.sweep(self._settings.run, known, await self._groups())
 
     async def close(self) -> None:
         """Give up watching, as the daemon ends; the machines run on."""

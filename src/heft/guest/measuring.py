@@ -1,0 +1,37 @@
+"""What a machine with a kernel of its own uses, as its host pays for it and as it sees it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from heft.host import usage
+from heft.weights.base import Stats
+
+if TYPE_CHECKING:
+    from heft.guest.run import GuestRun
+    from heft.guest.shaping import Shape
+    from heft.host.cgroups import Group
+
+
+async def stats(run: GuestRun, group: Group, shape: Shape) -> Stats:
+    """Measure a run now: processor time as the host pays for it, the rest as the guest sees it."""
+    seen = await run.stats()
+    paid = usage.measure(group)
+    return Stats(
+        read=time.time_ns(),
+        cpu_total=paid.cpu_total,
+        cpu_user=paid.cpu_user,
+        cpu_system=paid.cpu_system,
+        memory_used=max(seen.memory_total - seen.memory_available, 0),
+        memory_limit=run.launch.resources.memory or shape.memory,
+        memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon},
+        pids=seen.pids,
+        pids_limit=run.launch.resources.pids_limit,
+        block_read=seen.disk_read,
+        block_written=seen.disk_written,
+        network_received=seen.net_received,
+        network_sent=seen.net_sent,
+        network_received_packets=seen.net_received_packets,
+        network_sent_packets=seen.net_sent_packets,
+    )
