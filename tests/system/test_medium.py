@@ -83,9 +83,9 @@ def test_a_kernel_of_its_own_streams_and_codes(docker):
     assert run(docker, "--rm", BUSYBOX, "nosuch").returncode == 127
 
 
-def test_megabytes_go_in_and_out(docker, tmp_path):
+def test_much_more_than_its_line_holds_goes_in_and_out(docker, tmp_path):
     """Its line stops for good where more is written to it than is read."""
-    content = os.urandom(1 << 19).hex()
+    content = os.urandom(1 << 17).hex()
     (tmp_path / "in").write_text(content)
     assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "600").returncode == 0
     assert docker("exec", "-i", "box", "cat", input=content).stdout == content
@@ -184,6 +184,8 @@ def test_pausing_limits_and_figures(docker, daemon):
     stats = daemon.request("GET", "/containers/box/stats?stream=0&one-shot=1").json
     assert stats["memory_stats"]["limit"] == 160 << 20
     assert 0 < stats["memory_stats"]["usage"] < 160 << 20
+    taken = daemon.request("GET", "/heft/v1/machines/box/memory").json["pss"]
+    assert 16 << 20 < taken < 50 << 20
 
 
 def test_it_goes_to_other_weights_and_back_with_what_it_wrote(docker, daemon):

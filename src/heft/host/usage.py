@@ -6,11 +6,13 @@ Sources: kernel documentation, admin-guide/cgroup-v2 and admin-guide/cgroup-v1.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.host.cgroups import pairs
+from heft.host.syscalls import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from heft.host.cgroups import Group
 
 _MICRO = 1000
+_KCMP = {"x86_64": 312, "aarch64": 272}
+"""The number of kcmp(2)."""
+_KCMP_VM = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +134,22 @@ def available_memory() -> int:
 def proportional(processes: Iterable[int]) -> int:
     """Give the bytes of memory that processes have, of what is shared their part (PSS, proc(5)).
 
-    It can take milliseconds. What ends meanwhile is not counted.
+    It can take milliseconds. What ends meanwhile is not counted. Processes of one address space,
+    as User Mode Linux has, are counted once.
     """
     total = 0
+    seen: dict[str, list[int]] = {}
     for process in processes:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            text = Path(f"/proc/{process}/smaps_rollup").read_text()
-            total += sum(int(line.split()[1]) for line in text.splitlines() if line[:4] == "Pss:")
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            alike = seen.setdefault(lines[0] if lines else "", [])
+            if not any(_is_one_space(process, other) for other in alike):
+                total += sum(int(line.split()[1]) for line in lines if line[:4] == "Pss:")
+            alike.append(process)
     return total << 10
+
+
+def _is_one_space(process: int, other: int) -> bool:
+    """Say whether two processes share their address space; no where the kernel does not tell."""
+    number = _KCMP.get(os.uname().machine, -1)
+    return bool(libc.syscall(number, process, other, _KCMP_VM, 0, 0) == 0)
