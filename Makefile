@@ -1,5 +1,5 @@
 # The commands of the README. What they do is in packaging/.
-.PHONY: up foreign down uninstall test test-v2host lint bench load
+.PHONY: up foreign down uninstall test test-v2host test-xen lint bench load
 
 up:
 	@packaging/install.sh
@@ -22,6 +22,9 @@ test:
 
 test-v2host:
 	@packaging/test-v2host.sh $(ARGS)
+
+test-xen:
+	@packaging/test-xen.sh
 
 lint:
 	@packaging/test-environment.sh
