@@ -30,6 +30,7 @@ static void ready(struct watch *watch, uint32_t events)
 {
     struct stream *stream = CONTAINER(watch, struct stream, watch);
     if (!stream->incoming) {
+        stream->hung = stream->hung || (events & EPOLLHUP);
         pump(stream);
         return;
     }
@@ -152,8 +153,9 @@ static void pump(struct stream *stream)
             stream->end += (uint64_t)got;
             if (stream->draining)
                 stream->left -= (uint64_t)got;
-            else if (!stream->terminal && (size_t)got < part[0].iov_len + part[1].iov_len)
-                return; /* a pipe gives all it has; what comes later is a new edge */
+            else if (!stream->terminal && !stream->hung
+                     && (size_t)got < part[0].iov_len + part[1].iov_len)
+                return; /* a pipe gives all it has; what comes later, or its end, is a new edge */
         } else if (got < 0 && errno == EINTR) {
             continue;
         } else if (got < 0 && (errno == EAGAIN || (errno == EIO && stream->terminal))

@@ -10,6 +10,7 @@ struct stream {
     uint16_t number;    /* of the channel; 0: what comes is dropped */
     bool incoming;      /* from the daemon */
     bool terminal;
+    bool hung;    /* nobody writes to the pipe any more */
     bool ended;   /* no byte comes after `end` */
     bool stopped; /* the receiver wants no more: what comes is dropped */
     bool draining;

@@ -8,6 +8,7 @@ import sys
 from heft.guest import architectures
 from heft.guest.kits import DEFAULT, PROCESS, Kits
 from tests.harness import agent
+from tests.harness.foreign import ARCHITECTURES
 
 KITS = agent.BUILDS / "kits"
 
@@ -28,7 +29,8 @@ def main() -> None:
 
 
 async def _make(kits: Kits) -> None:
-    for name in (DEFAULT, PROCESS, *(each.kit for each in architectures.ALL.values())):
+    foreign = (architectures.ALL[each].kit for each in ARCHITECTURES)
+    for name in (DEFAULT, PROCESS, *foreign):
         await kits.ensure(name, lambda line: sys.stderr.write(f"{line}\n"))
 
 

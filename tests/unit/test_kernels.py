@@ -128,3 +128,16 @@ async def test_an_image_of_s390x(tmp_path):
         (tmp_path / "image").write_bytes(content)
         with pytest.raises(InvalidArgument, match="no header of an s390x kernel"):
             await kernels.read(tmp_path / "image", "s390x")
+
+
+async def test_kernels_of_other_architectures_are_taken_as_they_are(tmp_path):
+    banner = b"Linux version 6.12.1-riscv64 (debian-kernel"
+    elf = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x15\x00"
+    images = {"riscv64": bytes(0x38) + b"RSC\x05" + banner, "ppc64le": elf + banner}
+    for architecture, image in images.items():
+        (tmp_path / "image").write_bytes(image)
+        found = await kernels.read(tmp_path / "image", architecture)
+        assert (found.content, found.release) == (image, "6.12.1-riscv64")
+        (tmp_path / "image").write_bytes(banner)
+        with pytest.raises(InvalidArgument, match=f"{architecture}"):
+            await kernels.read(tmp_path / "image", architecture)

@@ -18,7 +18,7 @@ _SAME_KERNEL = {"": NATIVE, "386": NATIVE}
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One architecture. What Debian calls it is the same word, for all that are here."""
+    """One architecture, in the words of OCI."""
 
     name: str
     kit: str
@@ -27,13 +27,33 @@ class Architecture:
     """The file name of its guest agent."""
     qemu: str
     """The program that is its hardware."""
+    needs: str = "make foreign"
+    """What brings that, and what the agent is made with."""
 
+    @property
+    def debian(self) -> str:
+        """What Debian calls it."""
+        return _DEBIAN.get(self.name, self.name)
+
+
+_DEBIAN = {"ppc64le": "ppc64el"}
+"""What Debian calls those whose names differ."""
 
 ALL = {
     each.name: each
     for each in (
         Architecture("amd64", "debian", "heft-agent", "qemu-system-x86_64"),
         Architecture("arm64", "debian-arm64", "heft-agent-arm64", "qemu-system-aarch64"),
+        Architecture(
+            *("ppc64le", "debian-ppc64el", "heft-agent-ppc64le", "qemu-system-ppc64"),
+            "apt-get install qemu-system-ppc gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross;"
+            " make up",
+        ),
+        Architecture(
+            *("riscv64", "debian-riscv64", "heft-agent-riscv64", "qemu-system-riscv64"),
+            "apt-get install qemu-system-misc gcc-riscv64-linux-gnu libc6-dev-riscv64-cross;"
+            " make up",
+        ),
         Architecture("s390x", "debian-s390x", "heft-agent-s390x", "qemu-system-s390x"),
     )
 }

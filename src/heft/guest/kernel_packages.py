@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotFound
 from heft.failures import translated
-from heft.guest import apt_sources, module_disk
+from heft.guest import apt_sources, module_disk, module_tree
 from heft.host.processes import run
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ async def _resolve(apt: _Apt, package: str) -> tuple[str, str]:
 async def _unpacked(archive: Path, tree: Path, package: str, version: str) -> Fetched:
     """Unpack the kernel and its modules, without those of hardware that no guest has."""
     left_out = (f"--exclude=*/kernel/{name}" for name in module_disk.HARDWARE)
-    wanted = ("--wildcards", "./boot/vmlinuz-*", "./lib/modules/*")
+    wanted = ("--wildcards", "./boot/vmlinu[xz]-*", "./*lib/modules/*")
     if package == USER_MODE:
         wanted = ("--wildcards", f"./{_PROGRAM}", f"./{_ITS_MODULES}/*")
     await run(
@@ -186,11 +186,11 @@ async def _unpacked(archive: Path, tree: Path, package: str, version: str) -> Fe
     )
     if package == USER_MODE:
         return _program(tree, version)
-    kernels = list((tree / "boot").glob("vmlinuz-*"))
+    kernels = list((tree / "boot").glob("vmlinu[xz]-*"))
     if len(kernels) != 1:
         raise HostError(f"{package} holds {len(kernels)} kernels, not one")
-    modules = tree / "lib/modules" / kernels[0].name.removeprefix("vmlinuz-")
-    if not modules.is_dir():
+    modules = module_tree.place(tree, kernels[0].name.partition("-")[2])
+    if modules is None:
         raise HostError(f"{package} has no modules for {kernels[0].name}")
     return Fetched(package, version, kernels[0], modules)
 

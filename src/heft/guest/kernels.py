@@ -38,6 +38,8 @@ _LZ4 = b"\x02\x21\x4c\x18"
 _LZMA = b"\x5d\x00\x00"
 _ARM64, _ARM64_AT = b"ARM\x64", 0x38
 """The magic number of its header, and where it is."""
+_RISCV64 = b"RSC\x05"
+"""That of riscv64, in the same place (Documentation/arch/riscv/boot-image-header.rst)."""
 _S390, _S390_AT = b"S390EP", 0x10008
 """arch/s390/boot/head.S: a parameter area, which boot loaders look for."""
 _TRAILER = 4
@@ -181,7 +183,19 @@ def _s390x(image: bytes) -> Kernel:
     return Kernel(image, name[1].decode())
 
 
-_IMAGES = {"arm64": _arm64, "s390x": _s390x}
+def _riscv64(image: bytes) -> Kernel:
+    if image[_ARM64_AT : _ARM64_AT + len(_RISCV64)] != _RISCV64:
+        raise ValueError("it has no header of a riscv64 kernel")
+    return Kernel(image, _release(image))
+
+
+def _ppc64le(image: bytes) -> Kernel:
+    if elf.architecture(image[:20]) != "ppc64le":
+        raise ValueError("it is no ELF file for ppc64le")
+    return Kernel(image, _release(image))
+
+
+_IMAGES = {"arm64": _arm64, "ppc64le": _ppc64le, "riscv64": _riscv64, "s390x": _s390x}
 
 
 def _checked(content: bytes, *, is_program: bool) -> Kernel:

@@ -44,6 +44,8 @@ PACKAGES = {
     "debian": "linux-image-amd64",
     "debian-cloud": "linux-image-cloud-amd64",
     "debian-arm64": "linux-image-arm64",
+    "debian-ppc64el": "linux-image-powerpc64le",
+    "debian-riscv64": "linux-image-riscv64",
     "debian-s390x": "linux-image-s390x",
     PROCESS: kernel_packages.USER_MODE,
 }
@@ -252,11 +254,16 @@ class Kits:
             raise NotFound(f"no such kit: {name}", hint=f"there are: {', '.join(PACKAGES)}")
 
         async def origin(work: Path) -> Origin:
-            architecture = architectures.of_kit(name).name
-            fetched = await kernel_packages.fetch(work, package, architecture, report)
+            architecture = architectures.of_kit(name)
+            fetched = await kernel_packages.fetch(work, package, architecture.debian, report)
             is_program = package == kernel_packages.USER_MODE
-            kernel = await kernels.read(fetched.kernel, architecture, is_program=is_program)
-            return Origin(kernel, fetched.modules, fetched.package, fetched.version)
+            kernel = await kernels.read(fetched.kernel, architecture.name, is_program=is_program)
+            tree = fetched.modules
+            if any(tree.rglob("*.ko.*")):  # as later releases have them
+                tree = work / "plain/lib/modules" / kernel.release
+                with translated("copy modules"):
+                    await asyncio.to_thread(module_tree.copy, fetched.modules, kernel.release, tree)
+            return Origin(kernel, tree, fetched.package, fetched.version)
 
         await self._make(name, origin, report)
 
@@ -329,7 +336,7 @@ class Kits:
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
-            how = "make up" if is_native else "make foreign"
+            how = "make up" if is_native else architecture.needs
             raise NotSupported(
                 f"there is no guest agent at {path}", hint=f"install Heft anew: {how}"
             ) from error

@@ -28,7 +28,9 @@ HARDWARE = (
 _FEATURES = "none,ext_attr,dir_index,filetype,extent,large_file,dir_nlink,extra_isize"
 _BLOCK = 4096
 _ROOM = 16 << 20
-"""Bytes for what the file system keeps of its own."""
+"""Bytes for what the file system keeps of its own,"""
+_INODES = 16
+"""besides a part of the whole for its table of files, in what mke2fs.conf(5) takes for small."""
 _SECONDS = 120.0
 
 
@@ -41,7 +43,7 @@ async def make(tree: Path, path: Path) -> None:
         size = await asyncio.to_thread(_strip, tree)
     await run("depmod", "-b", str(tree.parents[2]), tree.name, seconds=_SECONDS)
     with translated(f"make {path}"), path.open("xb") as file:
-        file.truncate(size + _ROOM)
+        file.truncate(size + _ROOM + size // _INODES)
     await run(
         *("mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), "-m", "0", "-O", _FEATURES),
         *("-E", "nodiscard,root_owner=0:0", "-d", str(tree), str(path)),

@@ -35,7 +35,7 @@ def require(architecture: Architecture) -> Path:
         raise NotSupported(
             f"{architecture.qemu} is not installed: there is no hardware for linux/"
             f"{architecture.name}",
-            hint="make foreign (Debian: qemu-system-arm, qemu-system-misc)",
+            hint=architecture.needs,
         )
     return Path(found)
 

@@ -21,6 +21,7 @@ from heft.host import cgroups
 from heft.host.cgroups import Group, Layout
 from heft.weights.heavy import accelerators, facts
 from heft.weights.heavy.accelerators import Accelerators
+from heft.weights.heavy.boards import BOARDS
 from heft.weights.heavy.templates import Templates
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class Guests:
             )
         shape = shaping.shape(launch.resources, accelerator, kit.architecture.name)
         template: Template | None = None
-        if not launch.cold_boot:
+        further = shares.shared_points(launch) or setup.loads_modules(launch)
+        if not launch.cold_boot and (BOARDS[shape.architecture].rescans or not further):
             template, why = await self._template(kit, shape, _log.info)
             if why:
                 _log.warning("machines like %s boot cold: %s", shape, why)
