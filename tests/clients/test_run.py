@@ -48,7 +48,6 @@ def test_commands_that_cannot_run(
     ("flags", "words"),
     [
         (["--runtime", "featherweight"], "featherweight"),
-        (["--runtime", "medium"], "medium"),
         (["--memory", "1k"], "memory"),
         (["--network", "nowhere"], "network nowhere not found"),
         (["--network", "container:nobody"], "No such container: nobody"),
