@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import sample
-from benchmarks.bench import DOCKERD, HEFT, Bench
+from benchmarks.bench import DOCKERD, HEFT, Bench, say
 from benchmarks.copies import touch
 from benchmarks.engines import Command, plain
 from benchmarks.measure import Case, Sample, command, interleaved
@@ -64,7 +64,10 @@ def measure(bench: Bench) -> Outcome:
             dockerd.do("rmi", name)
         assert bench.heft.daemon is not None
         with Peak(bench.heft.daemon.pid) as peak:
-            rows = tuple(_Measured(bench, place, made, target).rows())
+            rows = []
+            for row in _Measured(bench, place, made, target).rows():
+                say(f"{row.what}: {row.value:.2f} {row.unit} ({row.heft}; beside it {row.other})")
+                rows.append(row)
             memory = peak.row("during all of these pulls, pushes, saves, loads and commits")
     return Outcome((*rows, memory), {})
 
