@@ -9,6 +9,7 @@ from benchmarks.engines import IMAGE, Command, plain
 from benchmarks.measure import Case, Sample, command, interleaved
 from benchmarks.rows import Outcome, Row, ms, ratio
 from benchmarks.shares import give_kit, heavy_run
+from heft.host import usage
 
 NAME = "bench-heavy"
 TOGETHER = 20
@@ -113,7 +114,9 @@ def together(bench: Bench) -> tuple[Row, Row]:
 
 def memory(pid: int) -> int:
     """Give the bytes of memory of a process and all below it, each shared page by its part."""
+    return usage.proportional(_family(pid))
+
+
+def _family(pid: int) -> list[int]:
     below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own = next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-    return own + sum(memory(int(child)) for child in below)
+    return [pid, *(each for child in below for each in _family(int(child)))]

@@ -24,6 +24,7 @@ from benchmarks import (
     imports,
     listing,
     many,
+    medium,
     output,
     plain,
     registry,
@@ -58,6 +59,7 @@ GROUPS: dict[str, Callable[[Bench], Outcome]] = {
     "registry": registry.measure,
     "output": output.measure,
     "heavy": heavy.measure,
+    "medium": medium.measure,
     "virsh": virsh.measure,
     "plain": plain.measure,
     "shares": shares.measure,
@@ -113,7 +115,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="heft-bench-", dir="/var/tmp") as name:
         directory = Path(name)
         tar = options.tar or debian(directory)
-        if {"heavy", "virsh", "plain", "shares", "weights"} & set(options.only):
+        if {"heavy", "medium", "virsh", "plain", "shares", "weights"} & set(options.only):
             kit.main()  # from the host's network
         isolate()
         found = measure(options, directory, tar)
