@@ -8,7 +8,7 @@ from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 
-THERE = "debian\ndebian-arm64\n"
+THERE = ("debian", "debian-arm64", "debian-s390x", "uml")
 """What a daemon of the tests is given."""
 
 
@@ -18,12 +18,12 @@ def client(daemon: Daemon) -> Client:
 
 
 def test_what_is_there(client: Client) -> None:
-    titles, row, _ = client("kit", "ls").stdout.splitlines()
+    titles, row, *_ = client("kit", "ls").stdout.splitlines()
     assert titles.split() == ["KIT", "VERSION", "KERNEL", "SIZE", "MACHINES"]
     assert row.startswith("debian ")
-    assert client("kit", "ls", "-q").stdout == THERE
+    assert tuple(client("kit", "ls", "-q").stdout.split()) == THERE
     packages = client("kit", "ls", "--format", "{{.Package}}").stdout.split()
-    assert [name.rpartition("-")[2] for name in packages] == ["amd64", "arm64"]
+    assert [name.rpartition("-")[2] for name in packages] == ["amd64", "arm64", "s390x", "linux"]
     (shown,) = json.loads(client("kit", "inspect", "debian").stdout)
     assert shown["machines"] == []
     assert shown["size"] > 10 << 20
@@ -42,7 +42,7 @@ def test_what_is_no_kit(client: Client, name: str) -> None:
         done = client("kit", verb, name, check=False)
         assert done.returncode == 1
         assert "no such kit" in done.stderr
-    assert client("kit", "ls", "-q").stdout == THERE
+    assert tuple(client("kit", "ls", "-q").stdout.split()) == THERE
 
 
 def test_one_that_a_machine_runs_with_stays(client: Client) -> None:
@@ -58,7 +58,7 @@ def test_one_that_a_machine_runs_with_stays(client: Client) -> None:
 
 def test_removal(client: Client) -> None:
     assert client("kit", "rm", "debian").stdout == "debian\n"
-    assert client("kit", "ls", "-q").stdout == "debian-arm64\n"
+    assert tuple(client("kit", "ls", "-q").stdout.split()) == THERE[1:]
     assert not (client.daemon.data / "kits/debian").exists()
     done = client("run", "--rm", "--weight", "heavy", BUSYBOX, "true", check=False)
     assert done.returncode == 125

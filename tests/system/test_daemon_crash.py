@@ -151,16 +151,21 @@ def test_base(tmp_path: Path, point: str) -> None:
 def test_every_point_is_on_the_way_of_something() -> None:
     tested = {"create", "start", "stop", "exit", "remove", "import", "update", "base"}
     # Those of fsck: test_fsck.py; of commit: test_files.py; of spare: test_heavy_spares.py;
-    # of kit: test_guest_kits.py; of pull: test_registries.py; of weight: test_change_of_weight.py;
-    # those of heavy, guest and template: test_heavy_crash.py.
+    # of kit: test_guest_kits.py; of pull, push: test_registries.py; of disk: test_disk_images.py;
+    # of weight: test_change_of_weight.py; of emulator: test_foreign_light.py;
+    # of medium: test_medium.py; those of heavy, guest and template: test_heavy_crash.py.
     others = {
         "light",
+        "emulator",
         "fsck",
         "commit",
+        "disk",
         "pull",
+        "push",
         "spare",
         "kit",
         "weight",
+        "medium",
         "heavy",
         "guest",
         "template",
