@@ -1,5 +1,6 @@
 """Images between Heft's store, archives, directories, skopeo and another host's Heft."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,11 +8,15 @@ import subprocess
 import sys
 import tarfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from heft.images.archive import MANIFEST_TYPES
+from tests.harness import registries
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
@@ -120,6 +125,45 @@ def test_directories_of_skopeo(
         assert second("fsck").stdout == "nothing is damaged\n"
     finally:
         other.clean_up()
+
+
+def test_registries(heft: Client, tmp_path: Path) -> None:
+    with registries.registry(tmp_path / "r", 5009) as there:
+        first, second = f"docker://{there.host}/a:1", f"docker://{there.host}/other/b:2"
+        heft("image", "cp", IMAGE, first)
+        heft("image", "cp", first, second)
+        heft("image", "cp", second, f"{tmp_path}/layout/")
+        heft("image", "cp", f"{tmp_path}/layout", f"docker://{there.host}/c")
+        manifest = _manifest(f"{there.host}/v2/a/manifests/1")
+        assert manifest == _manifest(f"{there.host}/v2/other/b/manifests/2")
+        assert manifest == _manifest(f"{there.host}/v2/c/manifests/latest")
+        named = json.loads((tmp_path / "layout/index.json").read_text())["manifests"][0]
+        assert named["digest"] == f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        assert json.loads(manifest)["config"]["digest"] == _ids(heft)[IMAGE]
+        _skopeo(f"docker://{there.host}/c", f"dir:{tmp_path}/dir", "--src-tls-verify=false")
+        heft("image", "cp", f"{tmp_path}/dir", first)
+        assert manifest == _manifest(f"{there.host}/v2/a/manifests/1")
+        heft("image", "cp", second, "mine:1")
+        assert _runs(heft, "mine:1")
+        heft("rmi", "mine:1")
+
+        blob = there.blob(json.loads(manifest)["layers"][0]["digest"])
+        blob.write_bytes(bytes(blob.stat().st_size))
+        for source, said in ((first, "lost the connection"), (f"{first}1", "not found")):
+            for target in (f"{tmp_path}/b.tar", f"docker://{there.host}/d:1"):
+                done = heft("image", "cp", source, target, check=False)
+                assert done.returncode == 1, done.stderr
+                assert said in done.stderr, done.stderr
+        assert not (tmp_path / "b.tar").exists()
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            _manifest(f"{there.host}/v2/d/manifests/1")
+
+
+def _manifest(place: str) -> bytes:
+    kinds = {"Accept": ", ".join(MANIFEST_TYPES)}
+    with urllib.request.urlopen(urllib.request.Request(f"http://{place}", headers=kinds)) as answer:
+        content: bytes = answer.read()
+        return content
 
 
 def test_from_any_place_to_any(heft: Client, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class File(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ArchivedImage(msgspec.Struct, frozen=True):
-    """One image of an archive; layers from the lowest up.
+    """One image of an archive; layers from the lowest up; its manifest, where there is one.
 
     Of an artifact, `artifact` is the media type of the configuration, and `layers` its blobs.
     """
@@ -60,6 +60,7 @@ class ArchivedImage(msgspec.Struct, frozen=True):
     layers: tuple[File, ...]
     names: tuple[Reference, ...]
     artifact: str = ""
+    manifest: File | None = None
 
 
 class ManifestItem(msgspec.Struct, frozen=True, rename="pascal"):
@@ -108,6 +109,10 @@ class Archive:
         self._files = files
         self._links = links
         self._read = read
+
+    def read(self, file: File) -> bytes:
+        """Give a document of it."""
+        return self._read(file)
 
     def images(self) -> list[ArchivedImage]:
         """Give all images. Raises `InvalidArgument` for what is no archive of images."""
@@ -162,7 +167,8 @@ class Archive:
     # skopeo's `dir:` (containers/image, directory/directory_transport.go)
 
     def _by_directory(self) -> ArchivedImage:
-        return _of_manifest(self._json(MANIFEST, Manifest), self._beside, ())
+        found = self._json(MANIFEST, Manifest)
+        return _of_manifest(found, self._find(MANIFEST), self._beside, ())
 
     def _beside(self, descriptor: Descriptor) -> File:
         """Find a blob that lies beside the manifest under its digest in hex."""
@@ -193,14 +199,15 @@ class Archive:
     def _image(
         self, descriptor: Descriptor, names: tuple[Reference, ...], depth: int = 0
     ) -> ArchivedImage:
-        content = self._read(self._blob(descriptor))
+        file = self._blob(descriptor)
+        content = self._read(file)
         if descriptor.media_type in INDEX_TYPES and depth < _DEEPEST_INDEX:
             index = configs.decode_json(content, Index, "image index")
             return self._image(_for_host(index), names, depth + 1)
         if descriptor.media_type not in MANIFEST_TYPES:
             raise InvalidArgument(f"invalid archive: media type {descriptor.media_type!r}")
         manifest = configs.decode_json(content, Manifest, "image manifest")
-        return _of_manifest(manifest, self._blob, names)
+        return _of_manifest(manifest, file, self._blob, names)
 
     def _artifacts(self) -> list[ArchivedImage]:
         """Read what `manifest.json` has no word for: the index's disk images."""
@@ -212,7 +219,10 @@ class Archive:
 
 
 def _of_manifest(
-    manifest: Manifest, find: Callable[[Descriptor], File], names: tuple[Reference, ...]
+    manifest: Manifest,
+    file: File,
+    find: Callable[[Descriptor], File],
+    names: tuple[Reference, ...],
 ) -> ArchivedImage:
     kind = manifest.config.media_type
     return ArchivedImage(
@@ -220,6 +230,7 @@ def _of_manifest(
         tuple(map(find, manifest.layers)),
         names,
         "" if kind in configs.CONFIG_TYPES else kind,
+        file,
     )
 
 

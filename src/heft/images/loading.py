@@ -40,35 +40,45 @@ async def load(
     and not those that the archive has.
     """
     with store.layers.workplace() as place, store.hold() as hold:
-        spooled = place / "spool"
-        with translated(f"make {spooled}"):
-            spooled.mkdir()
-        listing = await run_child(
-            "heft.images.spool",
-            str(spooled),
-            source=source,
-            what="cannot read the archive",
-            told=lambda done: progress("", "Reading the archive", done, 0),
-        )
-        loading = _Loading(store, hold, place, spooled, progress)
+        archive, directory = await spooled(place, source, progress)
+        loading = _Loading(store, hold, place, directory, progress)
         lines: list[str] = []
         # In a thread: hostile JSON can take long to read.
-        images = await asyncio.to_thread(_archive(listing, spooled).images)
+        images = await asyncio.to_thread(archive.images)
         if only is not None:
-            if len(images) != 1:
-                raise InvalidArgument(
-                    f"the archive has {len(images)} images, which cannot all be {only.familiar()}",
-                    hint="`heft load` takes in all of them",
-                )
-            images = [msgspec.structs.replace(images[0], names=(only,))]
+            images = [msgspec.structs.replace(only_one(images, only), names=(only,))]
         for archived in images:
             lines.extend(await loading.image(archived))
         return lines
 
 
-def _archive(listing: dict[str, Any], spooled: Path) -> Archive:
+async def spooled(place: Path, source: Source, progress: Progress) -> tuple[Archive, Path]:
+    """Take an archive apart in a work place; give where its files are, by their numbers, too.
+
+    Raises `InvalidArgument` for what is no tar, `NoSpace`, `HostError`.
+    """
+    directory = place / "spool"
+    with translated(f"make {directory}"):
+        directory.mkdir()
+    listing: dict[str, Any] = await run_child(
+        "heft.images.spool",
+        str(directory),
+        source=source,
+        what="cannot read the archive",
+        told=lambda done: progress("", "Reading the archive", done, 0),
+    )
     files = msgspec.convert(listing["files"], dict[str, File])
-    return Archive(files, listing["links"], lambda file: _read(spooled, file))
+    return Archive(files, listing["links"], lambda file: _read(directory, file)), directory
+
+
+def only_one(images: list[ArchivedImage], name: Reference) -> ArchivedImage:
+    """Give the image of an archive that has one. Raises `InvalidArgument` for others."""
+    if len(images) != 1:
+        raise InvalidArgument(
+            f"the archive has {len(images)} images, which cannot all be {name.familiar()}",
+            hint="`heft load` takes in all of them",
+        )
+    return images[0]
 
 
 def _read(spooled: Path, file: File) -> bytes:
@@ -158,7 +168,7 @@ class _Loading:
         path = self.spooled / str(file.number)
         if file.digest in blobs:
             path = blobs.path(file.digest)  # the archive's file became this blob a layer ago
-        storable = _compression(path) in STORABLE
+        storable = compression_of(path) in STORABLE
         kept = None if storable else self.place / f"{file.number}.{len(below)}"
         applied = await self.store.layers.apply(path, below, self.place, lambda _: None, keep=kept)
         if applied.record.diff_id != diff_id:
@@ -175,7 +185,8 @@ class _Loading:
         return layer_of(diff_id, applied.digest, applied.size, applied.compression)
 
 
-def _compression(path: Path) -> Compression:
+def compression_of(path: Path) -> Compression:
+    """Tell by its beginning what a file is compressed with."""
     with path.open("rb") as file:
         return detect(file.read(LONGEST_MAGIC))
 

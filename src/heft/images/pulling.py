@@ -74,7 +74,7 @@ class Pulling:
         self.downloads.sweep()
         registry, document = await self.find(name, credentials)
         progress(name.tag or name.digest, f"Pulling from {name.path}", 0, 0)
-        found = await self._for_platform(registry, document, platform)
+        found = await self.for_platform(registry, document, platform)
         manifest = await asyncio.to_thread(manifests.manifest, found)
         names = tuple(dict.fromkeys((name, replace(name, tag="", digest=document.digest))))
         known = self._store.names.get(str(name))
@@ -121,9 +121,8 @@ class Pulling:
                     raise explained(name, error) from error
         raise AssertionError("the registry itself is always there")
 
-    async def _for_platform(
-        self, registry: Registry, document: Document, platform: str
-    ) -> Document:
+    async def for_platform(self, registry: Registry, document: Document, platform: str) -> Document:
+        """Give the manifest for a platform, this host's if it is empty. Raises as `pull`."""
         if not document.is_index:
             return document
         index = await asyncio.to_thread(manifests.index, document)

@@ -80,7 +80,7 @@ class Pushing:
             size = self._store.blobs.size(image.id)
             if not await registry.has_blob(image.id):
                 path = self._store.blobs.path(image.id)
-                await registry.push_blob(image.id, size, _reader(path), lambda _: None)
+                await registry.push_blob(image.id, size, reader(path), lambda _: None)
             reach("push.blob")
             if image.disk is None:
                 config = Descriptor(configs.CONFIG_TYPE, image.id, size)
@@ -118,7 +118,7 @@ class Pushing:
         await registry.push_blob(
             disk.digest,
             disk.size,
-            _reader(self._store.blobs.path(disk.digest)),
+            reader(self._store.blobs.path(disk.digest)),
             lambda done: progress(part, "Pushing", done, disk.size),
         )
         progress(part, "Pushed", 0, 0)
@@ -172,7 +172,7 @@ class Pushing:
             mounted = await registry.push_blob(
                 wanted.digest,
                 wanted.size,
-                _reader(path),
+                reader(path),
                 lambda done: progress(part, "Pushing", done, wanted.size),
                 source.path if source else "",
             )
@@ -205,7 +205,9 @@ def _part(layer: Layer) -> str:
     return layer.digest.removeprefix("sha256:")[:_SHORT]
 
 
-def _reader(path: Path) -> Callable[[int, int], AsyncGenerator[bytes, None]]:
+def reader(path: Path) -> Callable[[int, int], AsyncGenerator[bytes, None]]:
+    """Let any part of a file be read: so many bytes, from a position on."""
+
     async def read(at: int, count: int) -> AsyncGenerator[bytes, None]:
         with path.open("rb", buffering=0) as file:
             file.seek(at)

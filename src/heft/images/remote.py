@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from heft.errors import HeftError, InvalidArgument, NotFound
+from heft.images import relaying
 from heft.images.disks import artifact
 from heft.images.pulling import Pulled, Pulling, explained
 from heft.images.pushing import Pushed, Pushing
@@ -20,7 +21,7 @@ from heft.images.registry.signing_in import sign_in
 from heft.images.registry.web import Web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from heft.images.importing import Progress
@@ -92,6 +93,27 @@ class Remote:
         if name.digest:
             raise InvalidArgument("cannot push a digest reference")
         return await self._pushing.push(name, credentials, progress)
+
+    async def fetch(self, reference: str, credentials: Credentials) -> AsyncGenerator[bytes, None]:
+        """Give an image of a registry as an archive, past the store. Raises as `pull`."""
+        name = Reference.parse(reference).with_default_tag()
+        return await relaying.fetch(self._pulling, name, credentials)
+
+    async def send(
+        self,
+        source: AsyncIterator[bytes],
+        reference: str,
+        credentials: Credentials,
+        progress: Progress,
+    ) -> str:
+        """Bring the image of an archive to a registry, past the store; give its digest.
+
+        Raises `InvalidArgument` for what is no such archive, else as `push`.
+        """
+        name = Reference.parse(reference).with_default_tag()
+        if name.digest:
+            raise InvalidArgument("cannot push a digest reference")
+        return await relaying.send(self._store, self.web, source, name, credentials, progress)
 
     def tags(self, repository: str) -> list[str]:
         """Give the names with a tag that images here have in a repository. Raises `NotFound`."""

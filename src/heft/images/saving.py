@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from heft.images.store import Store
     from heft.model.image import Disk, Image, Layer
 
+LAYOUT_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+"""What the file `oci-layout` says (image-spec, image-layout.md)."""
 _BLOCK = 1 << 20
 _ZSTD = f"+{Compression.ZSTD}"
 
@@ -83,13 +85,13 @@ async def save(store: Store, selection: Selection) -> AsyncGenerator[bytes, None
             await contents.add(image, selection.names[image.id])
         yield _directory("blobs") + _directory("blobs/sha256")
         for path, part in sorted(contents.parts.items()):
-            yield _header(path, part.size)
+            yield header(path, part.size)
             async with contextlib.aclosing(part.blocks()) as blocks:
                 async for block in blocks:
                     yield block
             yield bytes(-part.size % tarfile.BLOCKSIZE)
         for path, text in contents.documents():
-            yield _header(path, len(text)) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
+            yield header(path, len(text)) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
         yield bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -132,8 +134,8 @@ class _Contents:
         self._list(msgspec.json.encode(manifest), names, platform)
         self._manifest.append(
             ManifestItem(
-                _path(image.id),
-                [_path(layer.digest) for layer in layers],
+                blob_path(image.id),
+                [blob_path(layer.digest) for layer in layers],
                 [name.familiar() for name in names],
             )
         )
@@ -155,10 +157,10 @@ class _Contents:
     ) -> None:
         """Add a manifest, and to the index for each of its names; `kind`: an artifact's."""
         digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-        self.parts[_path(digest)] = _Part(len(manifest), lambda: _once(manifest))
+        self.parts[blob_path(digest)] = _Part(len(manifest), lambda: _once(manifest))
         media_type, size = archive.MANIFEST_TYPES[0], len(manifest)
-        for named in [_annotations(name) for name in names] or [{}]:
-            self._index.append(Descriptor(media_type, digest, size, named, platform, kind))
+        for called in [named(name) for name in names] or [{}]:
+            self._index.append(Descriptor(media_type, digest, size, called, platform, kind))
 
     def _layer(self, layer: Layer, chain: str) -> Descriptor:
         """Add a layer's blob; one that Docker 20 could not decompress is written plain."""
@@ -169,30 +171,32 @@ class _Contents:
         if record is None:
             raise HostError(f"layer {layer.diff_id} is missing from the store")
         blobs = self._store.blobs
-        self.parts[_path(layer.diff_id)] = _Part(
+        self.parts[blob_path(layer.diff_id)] = _Part(
             record.plain_size, lambda: blobs.undone(layer.digest, layer.diff_id)
         )
         return Descriptor(configs.LAYER_TYPE, layer.diff_id, record.plain_size)
 
     def _stored(self, digest: str) -> None:
         blobs = self._store.blobs
-        self.parts[_path(digest)] = _Part(blobs.size(digest), lambda: blobs.blocks(digest))
+        self.parts[blob_path(digest)] = _Part(blobs.size(digest), lambda: blobs.blocks(digest))
 
     def documents(self) -> Iterator[tuple[str, bytes]]:
         index = Index(schema_version=2, media_type=archive.INDEX_TYPES[0], manifests=self._index)
         yield archive.INDEX, msgspec.json.encode(index)
         if self._manifest:
             yield archive.MANIFEST, msgspec.json.encode(self._manifest)
-        yield archive.LAYOUT, b'{"imageLayoutVersion":"1.0.0"}'
+        yield archive.LAYOUT, LAYOUT_VERSION
         if self._manifest:
             yield archive.REPOSITORIES, msgspec.json.encode(self._repositories)
 
 
-def _annotations(name: Reference) -> dict[str, str]:
+def named(name: Reference) -> dict[str, str]:
+    """Give the annotations that are a name in an index."""
     return {archive.IMAGE_NAME: str(name), archive.REF_NAME: name.tag}
 
 
-def _path(digest: str) -> str:
+def blob_path(digest: str) -> str:
+    """Give where a layout has a blob."""
     return archive.BLOBS + digest.removeprefix("sha256:")
 
 
@@ -200,7 +204,8 @@ async def _once(content: bytes) -> AsyncGenerator[bytes, None]:
     yield content
 
 
-def _header(path: str, size: int) -> bytes:
+def header(path: str, size: int) -> bytes:
+    """Give what stands before a file in a tar."""
     info = tarfile.TarInfo(path)
     info.size, info.mode = size, 0o644
     return info.tobuf(tarfile.PAX_FORMAT)

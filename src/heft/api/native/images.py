@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +32,8 @@ def add_routes(routes: Routes) -> None:
     """Take the paths of images."""
     routes.add("GET", "/heft/v1/images", list_all)
     routes.add("POST", "/heft/v1/images", take)
+    routes.add("GET", "/heft/v1/registries/image", fetch)
+    routes.add("POST", "/heft/v1/registries/image", send)
     routes.add("POST", "/heft/v1/fsck", check)
 
 
@@ -53,14 +56,40 @@ async def list_all(call: Call) -> web.StreamResponse:
 
 async def take(call: Call) -> web.StreamResponse:
     """Take in the one image of an archive under a name; the answer is as that of Docker's load."""
-    name = call.text("name")
-    if not name:
-        raise InvalidArgument("the name of the image is needed")
+    name = _name(call)
     reporter = Reporter(call)
     return await reporter.run(
         call.engine.images.take(call.blocks(), name, progress=reporter),
         lambda lines: [{"stream": f"{line}\n"} for line in lines],
     )
+
+
+def _name(call: Call) -> str:
+    if not (name := call.text("name")):
+        raise InvalidArgument("the name of the image is needed")
+    return name
+
+
+def _credentials(call: Call) -> credentials.Credentials:
+    return credentials.read_header(call.request.headers.get("X-Registry-Auth", ""))
+
+
+async def fetch(call: Call) -> web.StreamResponse:
+    """Give an image of a registry as an archive; nothing of it stays."""
+    blocks = await call.engine.images.remote.fetch(_name(call), _credentials(call))
+    response = await call.stream("application/x-tar")
+    async with contextlib.aclosing(blocks):
+        async for block in blocks:
+            await response.write(block)
+    await response.write_eof()
+    return response
+
+
+async def send(call: Call) -> web.StreamResponse:
+    """Bring the image of an archive to a registry; the answer is as that of Docker's push."""
+    name, reporter = _name(call), Reporter(call)
+    sending = call.engine.images.remote.send(call.blocks(), name, _credentials(call), reporter)
+    return await reporter.run(sending, lambda digest: [{"status": f"digest: {digest}"}])
 
 
 async def check(call: Call) -> web.StreamResponse:

@@ -1,9 +1,10 @@
 """`heft image cp`: an image from any place to any other; its blobs go as they are.
 
 A place is an image of the store (`NAME[:TAG]`, an id), a file or a directory (with a path that
-begins with `/`, `./` or `../`), standard input or output (`-`), or an image of another host's Heft
-(`ssh://[USER@]HOST[:PORT]/NAME`, where `heft image cp` does the other half). Everything passes as
-one stream, an archive as `heft save` writes it.
+begins with `/`, `./` or `../`), standard input or output (`-`), an image of a registry
+(`docker://NAME[:TAG]`), or one of another host's Heft (`ssh://[USER@]HOST[:PORT]/NAME`, where
+`heft image cp` does the other half). Everything passes as one stream, an archive as `heft save`
+writes it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from heft.cli.command import Invocation
 
 SSH = "ssh://"
+REGISTRY = "docker://"
+"""As skopeo and containers-transports(5) have it."""
+_RELAY = "/heft/v1/registries/image"
 _PATHS = ("/", "./", "../")
 
 
@@ -49,7 +53,7 @@ def run(call: Invocation) -> int:
 
 
 def _is_name(place: str) -> bool:
-    return not (_is_path(place) or place == "-" or place.startswith(SSH))
+    return not (_is_path(place) or place == "-" or place.startswith((SSH, REGISTRY)))
 
 
 def _is_path(place: str) -> bool:
@@ -62,6 +66,9 @@ def _read(call: Invocation, source: str) -> Iterable[bytes]:
         return file_blocks(STDIN)
     if source.startswith(SSH):
         return _received(_ssh(source, lambda name: [name, "-"]))
+    if source.startswith(REGISTRY):
+        name, headers = _registry(source)
+        return call.client.open("GET", _RELAY, {"name": name}, headers=headers).blocks()
     if not _is_path(source):
         return call.client.open("GET", path("images", source, "get")).blocks()
     if os.path.isdir(source):
@@ -81,6 +88,10 @@ def _write(call: Invocation, target: str, blocks: Iterable[bytes]) -> None:
             write_all(STDOUT, block)
     elif target.startswith(SSH):
         _send(_ssh(target, lambda name: ["-", name]), blocks)
+    elif target.startswith(REGISTRY):
+        name, headers = _registry(target)
+        answer = call.client.open("POST", _RELAY, {"name": name}, stream=blocks, headers=headers)
+        follow(answer.lines(), on_stderr(quiet=True), lambda _: None)
     elif not _is_path(target):
         answer = call.client.open("POST", "/heft/v1/images", {"name": target}, stream=blocks)
         follow(answer.lines(), on_stderr(quiet=True), sys.stdout.write)
@@ -90,6 +101,14 @@ def _write(call: Invocation, target: str, blocks: Iterable[bytes]) -> None:
         Layout(target.rstrip("/") or "/").take(blocks)
     else:
         write_file(target, blocks, "copy image")
+
+
+def _registry(place: str) -> tuple[str, dict[str, str]]:
+    """Give the name of a registry's image, and the header of who somebody is there."""
+    from heft.cli.docker_config import header, server_of
+
+    name = place.removeprefix(REGISTRY)
+    return name, header(server_of(name))
 
 
 # Another host's Heft
