@@ -22,11 +22,11 @@ def measure(bench: Bench) -> Outcome:
     starts = interleaved({HEFT: Case(command(run, plain()))}, bench.few(20))[HEFT]
     words = ("--weight", "medium", "--network", "none", IMAGE, "sleep", "1000000")
     heft.say(heft.run("--detach", "--name", NAME, *words))
+    time.sleep(SETTLE_SECONDS)
+    pss = memory(int(heft.say(heft.command("inspect", "-f", "{{.State.Pid}}", NAME))))
     execs = interleaved(
         {"exec": Case(command(heft.command("exec", NAME, "true"), heft.environment))}, bench.few(20)
     )["exec"]
-    time.sleep(SETTLE_SECONDS)
-    pss = memory(int(heft.say(heft.command("inspect", "-f", "{{.State.Pid}}", NAME))))
     heft.do("rm", "--force", NAME)
     rate, native = computed(bench)
     rows = (
