@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from heft.api.versions import NEWEST, Version, version_text
 from heft.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from heft.api.decode import Body
     from heft.api.work import Work
@@ -124,4 +125,15 @@ class Call:
         """Begin an answer of unknown length: the headers go out now."""
         response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": content_type})
         await response.prepare(self.request)
+        return response
+
+    async def give(
+        self, blocks: AsyncGenerator[bytes, None], content_type: str
+    ) -> web.StreamResponse:
+        """Answer with bytes as they come; an error in the midst of them breaks the answer off."""
+        response = await self.stream(content_type)
+        async with contextlib.aclosing(blocks):
+            async for block in blocks:
+                await response.write(block)
+        await response.write_eof()
         return response

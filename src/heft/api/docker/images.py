@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -124,12 +123,7 @@ async def save_many(call: Call) -> web.StreamResponse:
 
 async def _save(call: Call, names: list[str]) -> web.StreamResponse:
     blocks = call.engine.images.save(names)
-    response = await call.stream("application/x-tar")
-    async with contextlib.aclosing(blocks):
-        async for block in blocks:
-            await response.write(block)
-    await response.write_eof()
-    return response
+    return await call.give(blocks, "application/x-tar")
 
 
 async def tag(call: Call) -> web.StreamResponse:

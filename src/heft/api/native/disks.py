@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from heft.api.docker.progress import Reporter
@@ -38,9 +37,4 @@ async def import_disk(call: Call) -> web.StreamResponse:
 async def export(call: Call) -> web.StreamResponse:
     """Give the disk's file."""
     _, blocks = call.engine.images.export_disk(call.name)
-    response = await call.stream("application/octet-stream")
-    async with contextlib.aclosing(blocks):
-        async for block in blocks:
-            await response.write(block)
-    await response.write_eof()
-    return response
+    return await call.give(blocks, "application/octet-stream")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,12 +76,7 @@ def _credentials(call: Call) -> credentials.Credentials:
 async def fetch(call: Call) -> web.StreamResponse:
     """Give an image of a registry as an archive; nothing of it stays."""
     blocks = await call.engine.images.remote.fetch(_name(call), _credentials(call))
-    response = await call.stream("application/x-tar")
-    async with contextlib.aclosing(blocks):
-        async for block in blocks:
-            await response.write(block)
-    await response.write_eof()
-    return response
+    return await call.give(blocks, "application/x-tar")
 
 
 async def send(call: Call) -> web.StreamResponse:
