@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heft.cli.docker_config import header, server_of
+from heft.cli.failures import Failure
 from heft.cli.progress import follow
 
 TYPE_CHECKING = False
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 def split(reference: str) -> tuple[str, str]:
     """Give an image's name, and its tag or digest: `latest` unless it has one."""
     name, at, digest = reference.partition("@")
+    if at and ":" not in digest:  # by itself it would pass for a tag
+        raise Failure("invalid reference format")
     head, slash, last = name.rpartition("/")
     last, _, tag = last.partition(":")
     return f"{head}{slash}{last}", digest if at else tag or "latest"
