@@ -55,10 +55,13 @@ async def make_namespace(name: str, owner: Path) -> None:
     """Make a named namespace that belongs to the user namespace of the file `owner`."""
     with translated(f"make {NAMESPACES}"):
         NAMESPACES.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if not os.path.ismount(NAMESPACES):
-            # As ip-netns(8) does, which would else hide under such a mount what is there already.
-            mounts.bind(NAMESPACES, NAMESPACES)
-            mounts.share(NAMESPACES)
+    # As ip-netns(8) does, which would else hide under such a mount what is there already. Only a
+    # mount can be shared; `ismount` does not see that one file system's directory is bound.
+    try:
+        mounts.share(NAMESPACES)
+    except HostError:
+        mounts.bind(NAMESPACES, NAMESPACES)
+        mounts.share(NAMESPACES)
     await user_namespaces.make_network(owner, NAMESPACES / name)
 
 
