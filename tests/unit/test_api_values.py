@@ -77,26 +77,6 @@ def test_any_text_is_a_time_or_refused(text: str) -> None:
         times.parse(text, now=NOW)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.4, "Less than a second"),
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (600, "10 minutes"),
-        (3600, "About an hour"),
-        (47 * 3600, "47 hours"),
-        (3 * 86400, "3 days"),
-        (14 * 86400, "2 weeks"),
-        (90 * 86400, "3 months"),
-        (1000 * 86400, "2 years"),
-    ],
-)
-def test_how_long(seconds: float, words: str) -> None:
-    assert times.human(seconds) == words
-
-
 def test_detach_keys() -> None:
     assert detach.parse("") == b"\x10\x11"
     assert detach.parse("ctrl-],a") == b"\x1da"

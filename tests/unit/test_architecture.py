@@ -12,7 +12,7 @@ MODULE_LINES = 450
 FUNCTION_LINES = 70
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
-GROUND = {"errors", "failures", "faults", "undo", "layout", ""}
+GROUND = {"errors", "failures", "faults", "undo", "layout", "durations", ""}
 """Single modules that everything of the daemon stands on; the empty name is heft itself."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "faults": set(),
     "undo": {"errors"},
     "layout": set(),
+    "durations": set(),
     "model": {"errors", "model"},
     "host": GROUND | {"host"},
     "store": GROUND | {"model", "store"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"engine"},
     "api": GROUND | {"model", "images", "networks", "volumes", "weights", "engine", "api"},
     "daemon": GROUND | {"host", "networks", "engine", "api"},
-    "cli": {"", "cli", "doctor", "tars"},
+    "cli": {"", "cli", "doctor", "durations", "tars"},
     "doctor": {"", "doctor"},
 }
 """By package: what of heft its modules may import."""

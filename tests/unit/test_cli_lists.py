@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from heft import durations
 from heft.cli import human, index, published
 from heft.cli.commands import events, images, ps, stats, usage
 from heft.cli.commands.images_change import split_reference
@@ -41,7 +42,7 @@ def test_binary_sizes() -> None:
     ],
 )
 def test_spans(seconds: float, text: str) -> None:
-    assert human.span(seconds) == text
+    assert durations.roughly(seconds) == text
 
 
 def port(private: int, public: int = 0, address: str = "0.0.0.0", kind: str = "tcp") -> Any:

@@ -66,26 +66,3 @@ def parse(given: str, *, now: int) -> int:
         f"failed to parse value as time or duration: {given!r}",
         hint="seconds since 1970, RFC 3339, or a duration such as 10m",
     )
-
-
-def human(seconds: float) -> str:
-    """Say how long, roughly, in the words of `docker ps` (go-units, `HumanDuration`)."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole < 60:
-        return "1 second" if whole == 1 else f"{whole} seconds"
-    minutes = whole // 60
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    days = hours // 24
-    if days < 14:
-        return f"{days} days"
-    if days < 60:
-        return f"{days // 7} weeks"
-    if days < 730:
-        return f"{days // 30} months"
-    return f"{int(seconds / 3600) // 24 // 365} years"

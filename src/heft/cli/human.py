@@ -28,26 +28,9 @@ def _scaled(amount: float, base: float, units: tuple[str, ...], digits: int) -> 
 
 def ago(moment: float) -> str:
     """Say how long ago a moment was, seconds since 1970."""
-    return f"{span(time.time() - moment)} ago"
+    from heft import durations
 
-
-def span(seconds: float) -> str:
-    """Say how long, roughly."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole < 60:
-        return "1 second" if whole == 1 else f"{whole} seconds"
-    minutes = whole // 60
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    for most, length, name in ((14, 1, "days"), (60, 7, "weeks"), (730, 30, "months")):
-        if hours < most * 24:
-            return f"{hours // 24 // length} {name}"
-    return f"{int(seconds / 3600) // 24 // 365} years"
+    return f"{durations.roughly(time.time() - moment)} ago"
 
 
 def moment(text: str) -> float:

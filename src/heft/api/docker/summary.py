@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heft import durations
 from heft.api import times
 from heft.api.docker.places import mount_points, networks
 from heft.model.machine import State
@@ -40,14 +41,14 @@ def status(machine: Machine, now: int) -> str:
     run, state = machine.run, state_name(machine)
     if state in ("running", "paused"):
         also = " (Paused)" if state == "paused" else _HEALTHS.get(health_name(machine), "")
-        return f"Up {times.human((now - run.started) / times.SECOND)}{also}"
+        return f"Up {durations.roughly((now - run.started) / times.SECOND)}{also}"
     if state == "removing":
         return "Removal In Progress"
     if state == "dead":
         return "Dead"
     if state != "restarting" and not run.started:
         return "Created"
-    since_end = times.human((now - run.finished) / times.SECOND)
+    since_end = durations.roughly((now - run.finished) / times.SECOND)
     if state == "restarting":
         return f"Restarting ({run.exit_code}) {since_end} ago"
     return f"Exited ({run.exit_code}) {since_end} ago" if run.finished else ""

@@ -14,6 +14,7 @@ from heft.cli.flags import switch, word, words
 from heft.cli.frames import write_all
 from heft.cli.progress import counted, follow, on_stderr
 from heft.cli.terminal import STDIN, STDOUT, is_terminal
+from heft.tars import holes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from heft.cli.progress import Progress
 
 URLS = ("http://", "https://", "ftp://")
-TAR_MODE = 0o600
+MODE = 0o600
 
 
 def import_tar(call: Invocation) -> int:
@@ -95,16 +96,18 @@ def save(call: Invocation) -> int:
 
 
 def write_file(target: str, blocks: Iterable[bytes], what: str) -> None:
-    """Write a file that appears whole, or not at all. Raises `Failure`."""
+    """Write a file, with holes for zeros, that appears whole or not at all. Raises `Failure`."""
     partial = f"{target}.{os.getpid()}.partial"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        descriptor = os.open(partial, flags, TAR_MODE)
+        descriptor = os.open(partial, flags, MODE)
     except OSError as error:
         raise Failure(f"failed to {what}: {partial}: {error.strerror}") from None
     try:
+        written = holes.Sparse(descriptor)
         for block in blocks:
-            write_all(descriptor, block)
+            written.write(block)
+        written.finish()
         os.rename(partial, target)
     except BaseException as error:
         os.unlink(partial)

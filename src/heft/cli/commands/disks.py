@@ -7,6 +7,7 @@ import sys
 
 from heft.cli.client import path
 from heft.cli.command import Command
+from heft.cli.commands.archives import write_file
 from heft.cli.failures import Failure
 from heft.cli.flags import switch, word
 from heft.cli.frames import write_all
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from heft.cli.command import Invocation
     from heft.cli.progress import Progress
-
-_MODE = 0o600
 
 
 def import_disk(call: Invocation) -> int:
@@ -64,31 +63,9 @@ def export_disk(call: Invocation) -> int:
         for block in blocks:
             write_all(STDOUT, block)
     else:
-        _write(target, blocks)
+        write_file(target, blocks, "export disk")
     progress.end()
     return 0
-
-
-def _write(target: str, blocks: Iterable[bytes]) -> None:
-    """Write a file with holes where it is zero; it appears whole, or not at all."""
-    partial = f"{target}.{os.getpid()}.partial"
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-    except OSError as error:
-        raise Failure(f"failed to export disk: {partial}: {error.strerror}") from None
-    try:
-        written = holes.Sparse(descriptor)
-        for block in blocks:
-            written.write(block)
-        written.finish()
-        os.rename(partial, target)
-    except BaseException as error:
-        os.unlink(partial)
-        if isinstance(error, OSError):
-            raise Failure(f"failed to export disk: {target}: {error.strerror}") from None
-        raise
-    finally:
-        os.close(descriptor)
 
 
 IMPORT_DISK = Command(
