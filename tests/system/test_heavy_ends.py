@@ -68,6 +68,20 @@ def test_a_child_that_is_killed_for_want_of_memory_leaves_its_mark(docker):
     assert (state["ExitCode"], state["OOMKilled"]) == (6, True)
 
 
+def test_a_whole_system_has_a_minute_to_shut_down(docker):
+    """It gets its stop signal, and takes longer than other machines may."""
+    script = "trap 'sleep 12; exit 7' RTMIN+3; echo up; while :; do sleep 0.1; done"
+    words = ("--weight", "heavy", "--systemd", "always", "--name", "slow")
+    heft = Client("heft", docker.daemon)
+    heft("run", "-d", *words, BUSYBOX, "sh", "-c", script.replace("RTMIN+3", "37"))
+    deadline = time.monotonic() + 30
+    while heft("logs", "slow").stdout != "up\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    heft("stop", "slow")
+    assert docker("inspect", "-f", "{{.State.ExitCode}}", "slow").stdout == "7\n"
+
+
 def test_a_plain_end_has_no_reason(docker):
     state = run(docker, "plain", "exit 7")
     assert (state["ExitCode"], state["OOMKilled"], state["Error"]) == (7, False, "")

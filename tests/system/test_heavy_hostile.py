@@ -258,12 +258,32 @@ def test_who_attacks_its_agent_harms_itself(client: Client, script: str) -> None
 # Damage
 
 
-def test_a_disk_that_is_damaged_is_named(client: Client) -> None:
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (0, "its superblock is none of ext4's"),
+        (4096, ""),  # what only the guest's kernel sees, or e2fsck: the descriptors of its groups
+    ],
+)
+def test_a_disk_that_is_damaged_is_named_and_mended(client: Client, place: int, said: str) -> None:
+    heft = Client("heft", client.daemon)
     client("run", "--name", "broken", BUSYBOX, "sh", "-c", "echo kept > /file; sync")
+    assert heft("fsck", "-q").stdout.startswith(
+        "not looked at, as they run: the disks of neighbour"
+    )
     (upper,) = (client.daemon.data / "machines" / identity(client, "broken")).rglob("disk.ext4")
     with upper.open("r+b") as file:
-        file.write(bytes(1 << 20))
+        file.seek(place)
+        file.write(b"\xa5" * 4096)
     done = client("start", "-a", "broken", check=False)
     assert done.returncode != 0
-    assert "disk" in done.stderr
+    assert f"the disk of broken is damaged: {said}" in done.stderr
+    assert "heft fsck --repair" in done.stderr
     assert client("inspect", "-f", "{{.State.Status}}", "broken").stdout == "exited\n"
+    found = heft("fsck", "-q", check=False)
+    assert (found.returncode, "disk broken: " in found.stdout) == (4, True), found.stdout
+    mended = heft("fsck", "-q", "--repair", check=False)
+    assert "1 damaged, 1 of them repaired" in mended.stdout
+    client("start", "-a", "broken")
+    client("cp", "broken:/file", "-")
+    assert "nothing is damaged" in heft("fsck", "-q").stdout

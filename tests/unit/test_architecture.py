@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 THROUGH = {
     ("engine", "weights"): {"heft.weights.abilities", "heft.weights.base", "heft.weights.registry"},
     ("engine", "guest"): {"heft.guest.architectures", "heft.guest.kits"},
-    ("engine", "uppers"): {"heft.uppers.carrying"},
+    ("engine", "uppers"): {"heft.uppers.carrying", "heft.uppers.mending"},
     ("uppers", "files"): {"heft.files.place"},
     ("uppers", "guest"): {"heft.guest.disks"},
     ("uppers", "images"): {"heft.images.verdict"},

@@ -7,7 +7,16 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
-from heft.engine import capabilities, creation, info, recovery, removal, rotation, user_ranges
+from heft.engine import (
+    capabilities,
+    creation,
+    info,
+    machine_disks,
+    recovery,
+    removal,
+    rotation,
+    user_ranges,
+)
 from heft.engine.contents import Contents
 from heft.engine.events import Events
 from heft.engine.execs import Execs
@@ -28,12 +37,12 @@ from heft.volumes.catalog import Volumes
 from heft.weights import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from heft.engine.machine_disks import Checked
     from heft.engine.settings import Settings
     from heft.images.catalog import Progress, Removed
-    from heft.images.checking import Finding
     from heft.images.registry.credentials import Credentials
     from heft.model.image import Image
     from heft.model.volume import Volume
@@ -183,12 +192,12 @@ class Engine:
             for machine in self._parts.records
         )
 
-    async def check_images(
+    async def check(
         self, *, repair: bool, known: Mapping[str, Credentials], progress: Progress
-    ) -> Sequence[Finding]:
-        """Check all that the store has, and repair what can be. Raises `NoSpace`, `HostError`.
+    ) -> Checked:
+        """Check images and machines' disks, and repair what can be.
 
-        `known` are credentials by registry.
+        `known` are credentials by registry. Raises `NoSpace`, `HostError`.
         """
 
         def users() -> tuple[ImageUser, ...]:
@@ -202,7 +211,12 @@ class Engine:
                 for machine in self._parts.records
             )
 
-        return await self.images.check(users, repair=repair, known=known, progress=progress)
+        images = await self.images.check(users, repair=repair, known=known, progress=progress)
+        checked = await machine_disks.check(
+            self._parts, self.machines, repair=repair, progress=progress
+        )
+        checked.found[:0] = images
+        return checked
 
     def prune_images(self, keep: Callable[[Image], bool]) -> tuple[tuple[Removed, ...], int]:
         """Remove the images that no machine uses and `keep` does not want."""

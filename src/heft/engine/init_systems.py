@@ -17,6 +17,8 @@ LABEL = "heft.systemd"
 """Says `auto` (as the command looks), `always` or `false`."""
 STOP_SIGNAL = "SIGRTMIN+3"
 """What lets systemd halt (systemd(1), Signals)."""
+STOP_SECONDS = 60
+"""How long it has to halt: units are stopped, file systems unmounted, under translation maybe."""
 _PROGRAMS = re.compile(r"(/usr(/local)?)?/s?bin/init|/init|init|(.*/)?systemd")
 """Commands that are taken for init systems (podman-run(1), `--systemd`)."""
 

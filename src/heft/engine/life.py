@@ -8,7 +8,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from heft.engine import names, removal, restart, run, updates, weight_change
+from heft.engine import init_systems, names, removal, restart, run, updates, weight_change
 from heft.engine.checkups import Checkups
 from heft.engine.pausing import Pausing
 from heft.engine.sessions import PendingSessions
@@ -225,7 +225,9 @@ class Life:
         if not machine.is_up:
             raise AlreadyInState(f"container {machine.id} is not running")
         wait = machine.config.stop_timeout if seconds is None else seconds
-        wait = STOP_SECONDS if wait is None else wait
+        if wait is None:
+            whole = self._weight.own_kernel and init_systems.boots(machine)
+            wait = init_systems.STOP_SECONDS if whole else STOP_SECONDS
         number = signal_number(signal_name or machine.config.stop_signal or "SIGTERM")
         self._parts.records.change(self._id, stopped_by_user=True)
         await self._send(number)

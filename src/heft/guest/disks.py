@@ -38,6 +38,7 @@ from heft.host.crc32c import crc32c
 from heft.host.processes import own_program, run
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 DEFAULT_SIZE = 10 << 30
@@ -58,6 +59,9 @@ _MAGIC = 0xEF53
 _HAS_ERRORS = 0x2
 _NEEDS_RECOVERY = 0x4
 FSCK_SECONDS = 600.0
+FOUND_BY_GUEST = "a guest found errors in it"
+_NOT_MOUNTED = "disk upper ("
+"""How the agent begins to say that it cannot mount one (agent/setup.c)."""
 _UNCORRECTED, _FAILED, _ANY_STATUS = 4, 8, 15
 """Bits of the exit status (e2fsck(8)); greater ones are of a wrong use, or of `setpriv`."""
 _FEATURES = (
@@ -168,7 +172,44 @@ def check(path: Path) -> str:
         return "its superblock is damaged"
     if blocks * _BLOCK_SIZE > size:
         return f"it has {size} bytes, its file system {blocks * _BLOCK_SIZE}"
-    return "a guest found errors in it" if state & _HAS_ERRORS else ""
+    return FOUND_BY_GUEST if state & _HAS_ERRORS else ""
+
+
+@contextlib.asynccontextmanager
+async def guarded(path: Path, machine: str) -> AsyncIterator[None]:
+    """Hold that a guest is only started with an upper that is whole, as far as can be seen.
+
+    What its last guest found is mended first, where that goes without loss. When what is done
+    inside fails, and no guest has it any more, all of it is looked through: a kernel's word for
+    damage is "invalid argument". Raises `HostError` that names the machine and its disk.
+    """
+    damage = await asyncio.to_thread(check, path)
+    if damage == FOUND_BY_GUEST:
+        with contextlib.suppress(HostError):
+            await repair(path)
+        damage = await asyncio.to_thread(check, path)
+    if damage:
+        raise _damaged(machine, damage)
+    try:
+        yield
+    except NoSpace:
+        raise
+    except HostError as error:
+        damage = ""
+        with contextlib.suppress(HostError):
+            damage = await look_through(path)
+        if not damage and _NOT_MOUNTED in error.message:
+            damage = error.message
+        if damage:
+            raise _damaged(machine, damage) from error
+        raise
+
+
+def _damaged(machine: str, damage: str) -> HostError:
+    return HostError(
+        f"the disk of {machine} is damaged: {damage}",
+        hint="`heft fsck --repair` mends what can be mended",
+    )
 
 
 async def look_through(path: Path) -> str:
@@ -179,7 +220,7 @@ async def look_through(path: Path) -> str:
     """
     if damage := await asyncio.to_thread(check, path):
         return damage
-    if await asyncio.to_thread(_is_in_use, path):
+    if await asyncio.to_thread(is_in_use, path):
         return ""
     status = await _fsck(path, "-f", "-n")
     return "its file system has errors" if status & _UNCORRECTED else ""
@@ -220,7 +261,7 @@ def _superblock(path: Path) -> tuple[bytes, int]:
         return block, os.fstat(file.fileno()).st_size
 
 
-def _is_in_use(path: Path) -> bool:
+def is_in_use(path: Path) -> bool:
     """Say whether a guest has it, or has not come to let go of it (`needs_recovery`)."""
     block, _ = _superblock(path)
     (features,) = struct.unpack_from("<I", block, 0x60)

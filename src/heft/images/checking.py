@@ -41,7 +41,7 @@ LOAD_AGAIN = "load, import or pull the image again"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is damaged: `kind` is blob, layer, base, name or machine.
+    """One thing that is damaged: `kind` is blob, layer, base, name, machine or disk.
 
     `images` are names, or short ids; `machines` are ids. `done` says what was done about it, if
     anything; `todo` what is left to do.

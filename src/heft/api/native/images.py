@@ -87,11 +87,18 @@ async def send(call: Call) -> web.StreamResponse:
 
 
 async def check(call: Call) -> web.StreamResponse:
-    """Check the store; the answer is lines of progress, then one for each thing that is damaged."""
+    """Check the store and machines' disks.
+
+    The answer is lines of progress, then one for each thing that is damaged, and one of the
+    machines that run, whose disks were skipped.
+    """
     body = await call.body(_CHECK)
     known = credentials.read_all(call.request.headers.get("X-Registry-Config", ""))
     reporter = Reporter(call)
     return await reporter.run(
-        call.engine.check_images(repair=body.repair, known=known, progress=reporter),
-        lambda found: [{"finding": msgspec.to_builtins(each)} for each in found],
+        call.engine.check(repair=body.repair, known=known, progress=reporter),
+        lambda checked: [
+            *({"finding": msgspec.to_builtins(each)} for each in checked.found),
+            *([{"skipped": checked.skipped}] if checked.skipped else ()),
+        ],
     )

@@ -25,12 +25,15 @@ def run(call: Invocation) -> int:
     """Check the store, and say what is damaged."""
     repair = call.flags.on("repair")
     found: list[dict[str, Any]] = []
+    skipped: list[str] = []
     headers = _known(call) if repair else {}
     answer = call.client.open("POST", "/heft/v1/fsck", body={"repair": repair}, headers=headers)
     progress = on_stderr(quiet=call.flags.on("quiet"))
-    follow(_picked(answer.lines(), found), progress, sys.stderr.write)
+    follow(_picked(answer.lines(), found, skipped), progress, sys.stderr.write)
     for finding in found:
         _show(finding)
+    if skipped:
+        print(f"not looked at, as they run: the disks of {', '.join(skipped)}")
     left = [finding for finding in found if finding["todo"] or not finding["done"]]
     if not found:
         print("nothing is damaged")
@@ -47,12 +50,16 @@ def _known(call: Invocation) -> dict[str, str]:
     return headers_of(digest for image in images for digest in image["RepoDigests"] or ())
 
 
-def _picked(lines: Iterable[bytes], found: list[dict[str, Any]]) -> Iterator[bytes]:
-    """Give the lines of progress on, and keep what was found."""
+def _picked(
+    lines: Iterable[bytes], found: list[dict[str, Any]], skipped: list[str]
+) -> Iterator[bytes]:
+    """Give the lines of progress on, and keep what was found, and what was skipped."""
     for line in lines:
         value = json.loads(line)
         if "finding" in value:
             found.append(value["finding"])
+        elif "skipped" in value:
+            skipped += value["skipped"]
         else:
             yield line
 

@@ -198,7 +198,8 @@ class HeavyWeight(Reach):
         refuse(launch)
         self._beginning.add(launch.id)
         try:
-            async with self._spawned(launch) as guest:
+            disk = launch.root.upper / qemu.UPPER
+            async with disks.guarded(disk, launch.name), self._spawned(launch) as guest:
                 yield guest
         finally:
             self._beginning.discard(launch.id)

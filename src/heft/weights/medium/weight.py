@@ -189,7 +189,8 @@ class MediumWeight(Reach):
             kit = await self._kit(launch.kit, launch.id, lambda _: None)
             if launch.run.exists():
                 await self.discard(launch)
-            async with Undo() as undo:
+            disk = launch.root.upper / kernel.DISK
+            async with disks.guarded(disk, launch.name), Undo() as undo:
                 undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
                 yield await self._started(launch, kit)
                 undo.commit()
