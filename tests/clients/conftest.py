@@ -16,7 +16,7 @@ NODE_PACKAGES = Path(__file__).with_name("dockerode") / "node_modules/dockerode"
 collect_ignore = [] if NODE_PACKAGES.is_dir() else ["test_dockerode.py"]
 
 
-AT_HEAVY = (
+WITH_GUESTS = (
     "test_run",
     "test_run_flags",
     "test_machines",
@@ -30,35 +30,46 @@ AT_HEAVY = (
     "test_dockerode",
     "test_websocket",
 )
-"""Modules whose tests run at the heavy weight too, but for those that are marked `light`."""
+"""Modules whose tests run at weights with a kernel of their own too, but for those marked `light`.
+
+And at medium for those marked `shares`.
+"""
+EVERY_TIME = ("test_run", "test_streams", "test_update", "test_docker_py")
+"""Of these, those that run at medium each time; the others do there with what is `long`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let a test have a daemon for every weight that it is about."""
     name = metafunc.module.__name__.rpartition(".")[2]
-    if "module_daemon" in metafunc.fixturenames and name in AT_HEAVY:
-        weights = ("light", "heavy")
+    if "module_daemon" in metafunc.fixturenames and name in WITH_GUESTS:
+        weights = ("light", "heavy", "medium")
         metafunc.parametrize("module_daemon", weights, indirect=True, scope="module")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run one of the clients at heavy: both say the same, and a machine starts in half a second.
+    """Run one of the clients at weights with guests: both say the same, and a machine boots there.
 
     And let client libraries leave sockets to the garbage collector, as docker-py does. They are
     found in whichever test the collector runs in; the daemon is in a process of its own, which
     these filters do not reach.
     """
-    left_out = [item for item in items if "heavy" in _ids(item) and _is_not_for_heavy(item)]
+    left_out = [item for item in items if _is_not_for_its_weight(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
     for item in items:
+        if "medium" in _ids(item) and item.path.stem not in EVERY_TIME:
+            item.add_marker(pytest.mark.long)
         if "/clients/" in str(item.path):
             for kind in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}"))
 
 
-def _is_not_for_heavy(item: pytest.Item) -> bool:
-    return "heft" in _ids(item) or item.get_closest_marker("light") is not None
+def _is_not_for_its_weight(item: pytest.Item) -> bool:
+    if "/clients/" not in str(item.path) or not _ids(item) & {"heavy", "medium"}:
+        return False
+    other = {"heft"} & _ids(item) or item.get_closest_marker("light")
+    return bool(other or ("medium" in _ids(item) and item.get_closest_marker("shares")))
 
 
 def _ids(item: pytest.Item) -> set[str]:

@@ -93,6 +93,7 @@ def machines(daemon: Daemon) -> dict[str, Any]:
     return {each["Labels"]["com.docker.compose.service"]: each for each in found}
 
 
+@pytest.mark.shares
 def test_a_project(compose: Compose, daemon: Daemon) -> None:
     compose("config", "--quiet")
     compose("up", "--detach", "web")
