@@ -188,6 +188,64 @@ def test_pausing_limits_and_figures(docker, daemon):
     assert 0 < stats["memory_stats"]["usage"] < 160 << 20
 
 
+def bound_of(group: str) -> int:
+    """Give how many processes a machine's group may have on the host."""
+    for version in ("pids", "", "unified"):
+        if (path := Path("/sys/fs/cgroup", version, group.lstrip("/"), "pids.max")).exists():
+            return int(path.read_text())
+    raise AssertionError(f"no bound of {group}")
+
+
+def group_of(daemon: Daemon, name: str) -> str:
+    pid = daemon.request("GET", f"/containers/{name}/json").json["State"]["Pid"]
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    found = {line.split(":")[1]: line.split(":")[2] for line in lines}
+    return found.get("pids") or found[""]
+
+
+def test_as_many_processes_as_its_memory_carries(docker, daemon):
+    words = ("--rm", "--network", "none", "-m", "256m")
+    script = "for i in $(seq 400); do sleep 60 & done; ps | grep -c 'sleep 60$'"
+    assert run(docker, *words, BUSYBOX, "sh", "-c", script).stdout == "400\n"
+
+
+def test_a_fork_bomb_harms_only_itself(docker, daemon):
+    assert run(docker, "-d", "--name", "calm", BUSYBOX, "sleep", "600").returncode == 0
+    bomb = "bomb() { bomb | bomb & }; bomb; sleep 600"
+    words = ("-d", "--name", "bomb", "-m", "128m", "--cpus", "0.5", "--network", "none")
+    assert run(docker, *words, BUSYBOX, "sh", "-c", bomb).returncode == 0
+    machine = daemon.request("GET", "/containers/bomb/json").json["Id"]
+    bound, most = bound_of(group_of(daemon, "bomb")), 0
+    assert 1000 < bound < 1200  # 128 MiB, of 128 KiB each
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        most = max(most, len(processes_of(user_of(machine))))
+        assert docker("exec", "calm", "echo", "here").stdout == "here\n"
+    assert 150 < most < bound
+    docker("rm", "-f", "bomb")
+    assert processes_of(user_of(machine)) == []
+
+
+def test_what_a_killed_kernel_leaves_the_next_daemon_removes(docker, daemon):
+    words = ("-d", "--network", "none", "--name")
+    for name, victim in (("kernel", "kernel"), ("monitor", "monitor")):
+        assert run(docker, *words, name, BUSYBOX, "sleep", "600").returncode == 0
+        found = daemon.request("GET", f"/containers/{name}/json").json
+        user = user_of(found["Id"])
+        own = {path.name for path in processes_of(user)}
+        (kernel,) = (pid for pid in own if parent_of(pid) not in own)
+        daemon.kill()
+        os.kill(int(kernel) if victim == "kernel" else found["State"]["Pid"], signal.SIGKILL)
+        daemon.start()
+        until(lambda name=name: state(daemon, name)["Status"] == "exited")
+        ended = state(daemon, name)
+        assert (ended["ExitCode"], ended["Error"]) == (137, "its kernel has ended")
+        assert processes_of(user) == []
+        assert list((daemon.run / "machines").iterdir()) == []
+        assert docker("start", name).stdout == f"{name}\n"
+        docker("rm", "-f", name)
+
+
 def test_it_goes_to_other_weights_and_back_with_what_it_wrote(docker, daemon):
     write = "mkdir /d; echo in >/d/f; chown 7:9 /d/f; chmod 4711 /d/f; ln /d/f /d/g; mknod /n p"
     look = "stat -c '%n %U %u:%g %a %h %F' /d/f /d/g /n; cat /d/f; ls /etc"

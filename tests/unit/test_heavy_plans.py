@@ -152,6 +152,16 @@ def test_a_fraction_of_a_processor_is_a_whole_one_that_is_held_to_it():
     assert shaping.limits(resources, shape).cpu_quota == 50_000
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "mib", "asked", "processes"),
+    [("tcg", 256, 0, 0), ("uml", 256, 0, 2048), ("uml", 1 << 14, 0, 8192), ("uml", 256, 20, 20)],
+)
+def test_processes_of_a_kernel_that_is_one_are_the_hosts(accelerator, mib, asked, processes):
+    shape = Shape(mib << 20, 1, accelerator)
+    found = shaping.limits(Resources(pids_limit=asked), shape).pids
+    assert found == 1 + shaping.THREADS + processes
+
+
 def test_limits_are_written_as_each_version_of_groups_wants_them():
     limits = Limits(memory=1 << 30, pids=65, cpu_quota=50_000, cpu_shares=1024, cpus="0-1")
     assert settings(limits, 1) == (

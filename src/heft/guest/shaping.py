@@ -24,6 +24,11 @@ THREADS = 128
 """Threads besides those of the guest's processors: QEMU has up to 64 that wait for disks and shared
 files (util/thread-pool.c), and ends where it cannot have them; the rest are its own few, those of
 the jail, and two for each server of shares."""
+PROCESS = 128 << 10
+"""Bytes of a guest's memory to each process that it may have, as its kernel reckons itself
+(kernel/fork.c, `set_max_threads`): at medium each is a process of the host's."""
+MOST_PROCESSES = 8192
+"""A quarter of all that a host has, where nobody gave it more (pid_max, proc(5))."""
 _NANO = 1_000_000_000
 PERIOD = 100_000
 
@@ -95,10 +100,18 @@ def limits(resources: Resources, of: Shape) -> Limits:
     """
     return Limits(
         memory=2 * of.memory + OVERHEAD,
-        pids=of.cpus + THREADS,
+        pids=of.cpus + THREADS + _processes(resources, of),
         cpu_quota=quota(resources),
         cpu_period=resources.cpu_period or PERIOD,
         cpu_shares=resources.cpu_shares,
         cpus=resources.cpuset_cpus,
         mems=resources.cpuset_mems,
     )
+
+
+def _processes(resources: Resources, of: Shape) -> int:
+    """Give how many of a guest's processes are the host's too."""
+    if of.accelerator != "uml":
+        return 0
+    most = min(of.memory // PROCESS, MOST_PROCESSES)
+    return min(most, resources.pids_limit) if resources.pids_limit > 0 else most
