@@ -18,7 +18,7 @@ uninstall:
 
 test:
 	@packaging/test-environment.sh
-	@.venv/bin/pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
+	@.venv/bin/pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --durations 15)
 
 test-v2host:
 	@packaging/test-v2host.sh $(ARGS)
