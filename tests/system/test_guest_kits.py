@@ -145,12 +145,38 @@ def test_a_damaged_one_is_named_and_what_can_be_is_mended(daemon: Daemon, module
     (place / "initramfs").write_bytes(b"")
     client("kit", "pull", OWN)
     assert (place / "initramfs").read_bytes() == whole
+    size = (place / "vmlinux").stat().st_size
     (place / "vmlinux").write_bytes(b"")
     done = client("kit", "pull", OWN, check=False)
     assert f"kit {OWN} is damaged" in done.stderr
     assert f"heft kit pull --kernel {DEBIAN / 'vmlinux'} {OWN}" in done.stderr
+    shown = client("kit", "ls", "--format", "{{.Name}} {{.Damaged}}").stdout.splitlines()
+    assert {"debian ", f"{OWN} vmlinux: it has 0 bytes, not {size}"} <= {*shown}
     pull(client, modules)
-    assert names(daemon) == {"debian", OWN}
+    assert client("kit", "ls", "--format", "{{.Damaged}}").stdout.split() == []
+
+
+def test_a_record_that_is_damaged_hides_no_kit(daemon: Daemon, modules: Path) -> None:
+    """Nor does it pass for a kit that is not there; the test daemon reaches no archive."""
+    client = Client("heft", daemon)
+    pull(client, modules)
+    for name, todo in ((OWN, f"heft kit pull --kernel PATH {OWN}"), ("debian", "")):
+        record = daemon.data / "kits" / name / "kit.json"
+        content = record.read_bytes()
+        record.unlink()  # it may be a link to the tests' own
+        record.write_bytes(content[: len(content) // 2])
+        try:
+            rows = client("kit", "ls").stdout.splitlines()
+            assert [row.split()[1] == "damaged" for row in rows if row.split()[0] == name] == [True]
+            (shown,) = json.loads(client("kit", "inspect", name).stdout)
+            assert shown["damaged"] == "its kit.json cannot be read"
+            run = ("run", "--rm", "--weight", "heavy", "--boot", "cold", "--kit", name)
+            done = client(*run, BUSYBOX, "true", check=False)
+            assert done.returncode == 125
+            assert f"kit {name} is damaged" in done.stderr
+            assert todo in done.stderr
+        finally:
+            record.write_bytes(content)
 
 
 def templates(daemon: Daemon) -> int:

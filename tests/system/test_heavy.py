@@ -250,3 +250,23 @@ def command_line(path: Path) -> str:
         return (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def test_what_a_guest_takes_of_its_host_is_told(client: Client) -> None:
+    run(client, "-d", "--name", "paid", BUSYBOX, "sh", "-c", "sleep 1000")
+
+    def told() -> tuple[int, int]:
+        path = "/containers/paid/stats?stream=0&one-shot=1"
+        stats = client.daemon.request("GET", path).json["memory_stats"]
+        return stats["stats"]["heft_host_memory"], stats["usage"]
+
+    host, guest = told()
+    assert guest < host < 200 << 20, "its kernel and its QEMU have memory as well"
+    client("exec", "paid", "sh", "-c", "dd if=/dev/urandom of=/dev/shm/x bs=1M count=40")
+    more, seen = told()
+    assert more - host > 38 << 20
+    assert seen - guest > 38 << 20
+    heft = Client("heft", client.daemon)
+    shown = heft("stats", "--no-stream").stdout.splitlines()
+    assert "HOST MEM" in shown[0]
+    assert len(shown) == 2

@@ -52,12 +52,12 @@ async def test_damaged_templates_are_named_and_made_again(tmp_path, caplog, clea
         assert f"{directory / 'state'} is damaged" in caplog.text
     finally:
         templates.close()
-    for harm in (cut, flip):
-        harm(directory / "memory")
+    for harm, name in ((cut, "memory"), (flip, "memory"), (cut, "template.json")):
+        harm(directory / name)
         again = Templates(tmp_path, host.version, host.tsc_khz)
         try:
             assert await ensured(again) == 1
-            assert f"{directory / 'memory'} is damaged" in caplog.text
+            assert f"{directory / name} is damaged" in caplog.text
             assert await ensured(again) == 0
         finally:
             again.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from heft.host.cgroups import Group, Hierarchy, Layout, layout_of, pairs, stray
+from heft.host.grouping import move
 from heft.host.usage import measure
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -51,6 +52,18 @@ def group(tmp_path: Path) -> Group:
     names = frozenset({"cpu", "memory", "pids", "io"})
     (tmp_path / "heft/one").mkdir(parents=True)
     return Group(Layout((Hierarchy(tmp_path, names, unified=True),)), "/heft/one")
+
+
+def test_who_is_in_a_group_already_is_not_moved(group: Group, tmp_path: Path) -> None:
+    below = tmp_path / "heft/one/below"
+    below.mkdir()
+    (below / "cgroup.procs").write_text("13\n")
+    procs = tmp_path / "heft/one/cgroup.procs"
+    procs.write_text("12\n")
+    move((pid for pid in (12, 13)), group)
+    assert procs.read_text() == "12\n"
+    move((12, 13, 14), group)
+    assert procs.read_text() == "14"
 
 
 def test_what_a_group_of_v2_uses(group: Group, tmp_path: Path) -> None:

@@ -166,6 +166,9 @@ def test_statistics() -> None:
     row = stats.row("web", measured, whole=False)
     assert row["CPUPerc"] == "40.00%"
     assert (row["MemUsage"], row["MemPerc"]) == ("2MiB / 8MiB", "25.00%")
+    assert row["HostMem"] == "2MiB", "a container takes what it sees"
+    measured["memory_stats"]["stats"]["heft_host_memory"] = 70 << 20
+    assert stats.row("web", measured, whole=False)["HostMem"] == "70MiB"
     assert (row["NetIO"], row["BlockIO"], row["PIDs"]) == ("1kB / 20B", "5kB / 7B", "4")
     stopped = {**measured, "memory_stats": {}}
     assert stats.row("web", stopped, whole=False)["CPUPerc"] == "--"

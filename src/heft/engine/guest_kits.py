@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heft.engine import kit_choice
 from heft.errors import NotFound
-from heft.guest.kits import PACKAGES
+from heft.guest.kits import PACKAGES, Kit
 from heft.model.machine import State
 from heft.weights.abilities import Accelerated, Warming
 from heft.weights.base import Accelerator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.engine.parts import Parts
-    from heft.guest.kits import Kit, Kits
+    from heft.guest.kits import Damaged, Kits
     from heft.model.machine import Machine
 
 
@@ -27,8 +27,21 @@ if TYPE_CHECKING:
 class KitInUse:
     """A kit, and the ids of the machines that use it: that run with it, or name it."""
 
-    kit: Kit
+    kit: Kit | Damaged
     machines: tuple[str, ...]
+
+    @property
+    def problem(self) -> str:
+        """What is damaged; empty: nothing is."""
+        return "" if isinstance(self.kit, Kit) else self.kit.problem
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What it consists of, where it is whole."""
+        kit = self.kit
+        if not isinstance(kit, Kit):
+            return {}
+        return {"kernel": kit.kernel, "initramfs": kit.initramfs, "modules": kit.modules}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +61,19 @@ class GuestKits:
         self._kits = kits
 
     async def list(self) -> tuple[KitInUse, ...]:
-        """Give those that are there and whole."""
-        found = await asyncio.to_thread(self._kits.list)
+        """Give those that are there, by name; the damaged ones as such."""
+        whole = await asyncio.to_thread(self._kits.list)
+        damaged = await asyncio.to_thread(self._kits.damaged)
+        every: tuple[Kit | Damaged, ...] = (*whole, *damaged)
+        found = sorted(every, key=lambda kit: kit.name)
         return tuple(KitInUse(kit, self._machines(kit.name)) for kit in found)
 
     async def get(self, name: str) -> KitInUse:
         """Give one. Raises `NotFound`."""
-        kit = await asyncio.to_thread(self._kits.get, name)
+        kit: Kit | Damaged | None = await asyncio.to_thread(self._kits.get, name)
+        if kit is None:
+            damaged = await asyncio.to_thread(self._kits.damaged)
+            kit = next((each for each in damaged if each.name == name), None)
         if kit is None:
             hint = f"`heft kit pull {name}` makes it" if name in PACKAGES else "`heft kit ls`"
             raise NotFound(f"no such kit: {name}", hint=hint)

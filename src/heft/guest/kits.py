@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import Conflict, HostError, InvalidArgument, NotFound, NotSupported
+from heft.errors import (
+    Conflict,
+    HeftError,
+    HostError,
+    InvalidArgument,
+    NoSpace,
+    NotFound,
+    NotSupported,
+)
 from heft.failures import translated
 from heft.faults import reach
 from heft.guest import architectures, kernel_packages, kernels, kit_files, module_tree
@@ -109,6 +117,17 @@ class Kit:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A kit that is there, and is not what it was when it was made."""
+
+    name: str
+    directory: Path
+    problem: str
+    record: KitRecord | None
+    """None: it cannot be read."""
+
+
 class Kits:
     """All kits under a directory that is Heft's own."""
 
@@ -140,6 +159,34 @@ class Kits:
         names = sorted(entry.name for entry in self._root.iterdir())
         return tuple(kit for kit in map(self.get, names) if kit is not None)
 
+    def damaged(self) -> tuple[Damaged, ...]:
+        """Give all that are there and are not whole; it blocks as `list` does."""
+        found = []
+        for name in sorted(entry.name for entry in self._root.iterdir()):
+            if problem := self.problem(name):
+                kit = self._find(name)
+                record = kit.record if kit is not None else None
+                found.append(Damaged(name, self._root / name, problem, record))
+        return tuple(found)
+
+    def problem(self, name: str) -> str:
+        """Say what is wrong with a kit that is there; nothing if nothing is, or there is none."""
+        if not self._is_there(name):
+            return ""
+        kit = self._find(name)
+        if kit is None:
+            return f"its {kit_files.RECORD} cannot be read"
+        files = (
+            (kit.kernel, kit.record.kernel),
+            (kit.modules, kit.record.modules),
+            (kit.initramfs, kit.record.initramfs),
+        )
+        found = ((path.name, seals.check(path, seal)) for path, seal in files)
+        return ", ".join(f"{file}: {damage}" for file, damage in found if damage)
+
+    def _is_there(self, name: str) -> bool:
+        return _NAME.fullmatch(name) is not None and (self._root / name).is_dir()
+
     def fingerprints(self) -> frozenset[str]:
         """Name all kits that are there, whole or not; it blocks for a moment."""
         found = (self._find(entry.name) for entry in self._root.iterdir())
@@ -147,7 +194,7 @@ class Kits:
 
     def knows(self, name: str) -> bool:
         """Say whether a machine can be told to start with it: it is there, or can be made."""
-        return name in PACKAGES or self._find(name) is not None
+        return name in PACKAGES or self._is_there(name)
 
     def is_own(self, name: str) -> bool:
         """Say whether it is of somebody's own kernel, and cannot be made again by itself."""
@@ -231,7 +278,7 @@ class Kits:
         These are asked for when nobody can begin to hold it any more.
         """
         async with self._making:
-            if not _NAME.fullmatch(name) or not (self._root / name).is_dir():
+            if not self._is_there(name):
                 raise NotFound(f"no such kit: {name}", hint="heft kit ls")
             holders = (holder for holder, held in self._held.items() if held == name)
             if using := tuple(dict.fromkeys((*users(), *holders))):
@@ -245,10 +292,12 @@ class Kits:
         self, name: str, report: Callable[[str], object], damaged: Kit | None
     ) -> None:
         package = PACKAGES.get(name)
-        if package is None and damaged is not None:
+        problem = await asyncio.to_thread(self.problem, name)
+        if package is None and problem:
+            source = damaged.record.source if damaged is not None else "PATH"
             raise HostError(
-                f"kit {name} is damaged",
-                hint=f"heft kit pull --kernel {damaged.record.source} {name} makes it again",
+                f"kit {name} is damaged: {problem}",
+                hint=f"heft kit pull --kernel {source} {name} makes it again",
             )
         if package is None:
             raise NotFound(f"no such kit: {name}", hint=f"there are: {', '.join(PACKAGES)}")
@@ -265,7 +314,17 @@ class Kits:
                     await asyncio.to_thread(module_tree.copy, fetched.modules, kernel.release, tree)
             return Origin(kernel, tree, fetched.package, fetched.version)
 
-        await self._make(name, origin, report)
+        try:
+            await self._make(name, origin, report)
+        except NoSpace:
+            raise
+        except HeftError as error:
+            if not problem:
+                raise
+            raise HostError(
+                f"kit {name} is damaged ({problem}), and cannot be made again: {error.message}",
+                hint=error.hint,
+            ) from error
 
     async def _make(
         self,

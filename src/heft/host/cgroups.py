@@ -20,7 +20,7 @@ from heft.errors import HostError
 from heft.host import mounts, processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _ROOT = Path("/sys/fs/cgroup")
 _WAIT_SECONDS = 10.0
@@ -190,7 +190,7 @@ class Group:
         if self.layout.version == 1:
             first = self.directory("pids") or self.directory("freezer")
             directories = iter((first,)) if first is not None else directories
-        return tuple(sorted(_members(directories)))
+        return tuple(sorted(members(directories)))
 
     def kill(self) -> int:
         """Send SIGKILL to everything in it; give how many processes there were."""
@@ -201,11 +201,11 @@ class Group:
             with contextlib.suppress(OSError):
                 # Since Linux 5.14; it also gets what is forked meanwhile.
                 (directory / "cgroup.kill").write_text("1")
-        members = _members(self.directories())
-        for pid in members:
+        found = members(self.directories())
+        for pid in found:
             self._kill_member(pid)
         self._write_freezer(frozen=False)
-        return len(members)
+        return len(found)
 
     def _kill_member(self, pid: int) -> None:
         """Kill a process if it is (still) in the group: its pid may be another's by now."""
@@ -318,7 +318,8 @@ def pairs(text: str) -> Iterator[tuple[str, int]]:
             yield name, int(value)
 
 
-def _members(directories: Iterator[Path]) -> set[int]:
+def members(directories: Iterable[Path]) -> set[int]:
+    """Give the processes in groups, by their directories, and in groups under these."""
     found: set[int] = set()
     for directory in directories:
         for path, _, _ in os.walk(directory):

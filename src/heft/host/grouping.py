@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.failures import translated
+from heft.host import cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,9 +82,17 @@ def make(group: Group, limits: Limits) -> None:
 
 
 def move(pids: Iterable[int], group: Group) -> None:
-    """Move processes into a group that there is; no harm if one has ended. Raises `HostError`."""
+    """Move processes into a group that there is; no harm if one has ended. Raises `HostError`.
+
+    Those in it already, or in groups under it, stay where they are: a move costs the kernel some
+    milliseconds, for which the processes stand still.
+    """
+    wanted = tuple(pids)
     for directory in group.directories():
-        for pid in pids:
+        inside = cgroups.members((directory,))
+        for pid in wanted:
+            if pid in inside:
+                continue
             with (
                 translated(f"move a process into {directory}"),
                 contextlib.suppress(ProcessLookupError),

@@ -107,17 +107,17 @@ async def remove(call: Call) -> web.StreamResponse:
 
 def _view(found: KitInUse) -> dict[str, Any]:
     record = found.kit.record
-    return {
+    shown = {
         "name": found.kit.name,
-        "package": record.package,
-        "version": record.version,
-        "kernel": record.release,
-        "source": record.source,
-        "size": record.kernel.size + record.initramfs.size + record.modules.size,
+        "package": record.package if record else "",
+        "version": record.version if record else "",
+        "kernel": record.release if record else "",
+        "source": record.source if record else "",
+        "size": 0,
+        "damaged": found.problem,
         "machines": list(found.machines),
-        "files": {
-            "kernel": str(found.kit.kernel),
-            "initramfs": str(found.kit.initramfs),
-            "modules": str(found.kit.modules),
-        },
+        "files": {name: str(path) for name, path in found.files.items()},
     }
+    if record is not None:
+        shown["size"] = record.kernel.size + record.initramfs.size + record.modules.size
+    return shown

@@ -25,6 +25,7 @@ HEADERS = {
     "Package": "PACKAGE",
     "Version": "VERSION",
     "Kernel": "KERNEL",
+    "Damaged": "DAMAGED",
     "Size": "SIZE",
     "Machines": "MACHINES",
 }
@@ -48,8 +49,9 @@ def _row(kit: dict[str, Any]) -> dict[str, Any]:
     return {
         "Name": kit["name"],
         "Package": kit["package"],
-        "Version": kit["version"],
+        "Version": "damaged" if kit["damaged"] else kit["version"],
         "Kernel": kit["kernel"],
+        "Damaged": kit["damaged"],
         "Size": human(kit["size"]),
         "Machines": str(len(kit["machines"])),
     }

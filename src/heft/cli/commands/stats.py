@@ -31,11 +31,12 @@ HEADERS = {
     "CPUPerc": "CPU %",
     "MemUsage": "MEM USAGE / LIMIT",
     "MemPerc": "MEM %",
+    "HostMem": "HOST MEM",
     "NetIO": "NET I/O",
     "BlockIO": "BLOCK I/O",
     "PIDs": "PIDS",
 }
-COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
+COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "HostMem", "NetIO", "BlockIO", "PIDs")
 
 
 class Measuring:
@@ -127,7 +128,7 @@ def row(asked: str, stats: dict[str, Any] | None, *, whole: bool) -> dict[str, A
         "Container": asked if whole else shortened(asked, NAME_WIDTH),
         "ID": identity if whole else short_id(identity),
         "Name": stats["name"].removeprefix("/") if stats else UNKNOWN,
-        **dict.fromkeys(("CPUPerc", "MemPerc", "PIDs"), UNKNOWN),
+        **dict.fromkeys(("CPUPerc", "MemPerc", "HostMem", "PIDs"), UNKNOWN),
         **dict.fromkeys(("MemUsage", "NetIO", "BlockIO"), f"{UNKNOWN} / {UNKNOWN}"),
     }
     if not stats or not stats["memory_stats"]:
@@ -140,6 +141,7 @@ def row(asked: str, stats: dict[str, Any] | None, *, whole: bool) -> dict[str, A
         "CPUPerc": f"{cpu_percent(stats):.2f}%",
         "MemUsage": f"{binary_size(used)} / {binary_size(limit)}",
         "MemPerc": f"{used / limit * 100 if limit else 0:.2f}%",
+        "HostMem": binary_size(host_memory(memory)),
         "NetIO": " / ".join(
             size(sum(each[key] for each in networks)) for key in ("rx_bytes", "tx_bytes")
         ),
@@ -156,6 +158,12 @@ def memory_used(memory: dict[str, Any]) -> int:
         if 0 < cached < used:
             return used - cached
     return used
+
+
+def host_memory(memory: dict[str, Any]) -> int:
+    """Give what a machine takes of the host's memory: more than it sees where it has a kernel."""
+    taken = (memory.get("stats") or {}).get("heft_host_memory")
+    return memory_used(memory) if taken is None else int(taken)
 
 
 def cpu_percent(stats: dict[str, Any]) -> float:

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 BOOT_SECONDS = 120.0
 """How long a guest may take to be ready; 2.5 s are usual under software translation."""
 READY = "HEFT-TEMPLATE-READY"
+RECORD = "template.json"
 _DEVICES = "2"
 """Counts the changes of its devices."""
 _FUTURE_WRITE = 0x10
@@ -282,7 +283,7 @@ def _finish(new: Path, directory: Path, belongs: tuple[str, str]) -> None:
         kit=belongs[0],
         surroundings=belongs[1],
     )
-    (new / "template.json").write_bytes(msgspec.json.encode(record))
+    (new / RECORD).write_bytes(msgspec.json.encode(record))
     shutil.rmtree(directory, ignore_errors=True)
     os.chmod(new, 0o700)
     new.rename(directory)
@@ -291,9 +292,11 @@ def _finish(new: Path, directory: Path, belongs: tuple[str, str]) -> None:
 def _record(directory: Path) -> TemplateRecord | None:
     """Read what is said of a template; None if nothing whole is."""
     try:
-        content = (directory / "template.json").read_bytes()
+        content = (directory / RECORD).read_bytes()
         return msgspec.json.decode(content, type=TemplateRecord)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError) as error:
+        if directory.is_dir():
+            log.warning("template %s is damaged and made again: %s", directory / RECORD, error)
         return None
 
 
