@@ -2,12 +2,14 @@
 .PHONY: up foreign down uninstall test test-v2host test-xen lint bench load
 
 up:
+	@packaging/packages.sh run
+	@packaging/packages.sh --optional arm64
 	@packaging/install.sh
 	@packaging/start.sh
 	@packaging/show.sh
 
 foreign:
-	@packaging/packages.sh foreign
+	@packaging/packages.sh arm64 foreign
 	@packaging/install.sh
 
 down:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# packages.sh LIST...: install the Debian packages of these lists that are missing on this host.
+# packages.sh [--optional] LIST...: install the Debian packages of these lists that are missing on
+# this host. What is optional and cannot be had is named in one line, and done without.
 # No service of theirs is started, now or at the next boot. Quick when nothing is missing.
 set -eu
 . "$(dirname -- "$0")/places.sh"
@@ -13,6 +14,11 @@ there() {
     esac
 }
 
+optional=
+if [ "$1" = --optional ]; then
+    optional=yes
+    shift
+fi
 missing=
 for list in "$@"; do
     while read -r package wanted _; do
@@ -31,23 +37,44 @@ export DEBIAN_FRONTEND=noninteractive
 
 # invoke-rc.d(8) asks this program before it starts a service.
 guard=/usr/sbin/policy-rc.d
+guarding=
 if [ ! -e "$guard" ]; then
+    guarding=yes
+    trap 'rm -f "$guard"' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$guard"
     chmod 755 "$guard"
-    trap 'rm -f "$guard"' EXIT
 fi
 
 install() {
     # shellcheck disable=SC2086  # one word a package
-    apt-get install -q -y --no-install-recommends $missing
+    apt-get install -q -y -o DPkg::Lock::Timeout=600 --no-install-recommends $missing
+}
+# For the lists apt does not wait where another apt has them.
+update() {
+    tries=0
+    until apt-get update -q >"$output" 2>&1; do
+        tries=$((tries + 1))
+        if [ $tries -gt 300 ] || ! grep -q 'Could not get lock' "$output"; then
+            return 1
+        fi
+        sleep 2
+    done
+}
+give_up() {
+    if [ -n "$optional" ]; then
+        say "they cannot be had here: $(grep -m 1 '^E: ' "$output" || tail -n 1 "$output")"
+        exit 0
+    fi
+    cat "$output" >&2
+    exit 1
 }
 output=$(mktemp)
+trap 'rm -f "$output"; [ -z "$guarding" ] || rm -f "$guard"' EXIT
 if ! install >"$output" 2>&1; then
     # The lists of what there is are missing or out of date.
-    apt-get update -q >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
-    install >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
+    update || give_up
+    install >"$output" 2>&1 || give_up
 fi
-rm -f "$output"
 
 mkdir -p "$known"
 for package in $missing; do

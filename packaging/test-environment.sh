@@ -3,7 +3,7 @@
 # Python environment in .venv that runs the sources where they are. Again is quick.
 set -eu
 . "$(dirname -- "$0")/places.sh"
-"$packaging/packages.sh" run foreign test
+"$packaging/packages.sh" run arm64 foreign test
 
 # dockerode's tests are for hosts that have npm: Debian's would bring along 400 packages.
 node=$sources/tests/clients/dockerode

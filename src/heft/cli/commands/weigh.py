@@ -67,7 +67,7 @@ def _end(number: int, _: object) -> NoReturn:
 def _measure(
     client: Client, image: str, command: list[str], platforms: list[str], progress: Progress
 ) -> list[Column]:
-    """Give native and all weights, on the host's platform or on those that were asked for."""
+    """Give native and all weights, on the image's platform and on those that were asked for."""
     from heft.cli.client import path
     from heft.cli.weighing import machines, program
 
@@ -82,16 +82,45 @@ def _measure(
     with program.here(program.fetch(client)) as here, program.sink(here, _gateway(client)) as to:
         progress.part(NATIVE, "measuring", 0, 0)
         program.natively(here, native, to)
-        scale = machines.Scale(client, image, command, to)
-        for weight, found in client.get("/heft/v1/weights")["weights"].items():
-            for platform in platforms or [usual]:
+        weights = client.get("/heft/v1/weights")["weights"]
+        for platform in _wanted(usual, platforms, own):
+            named, why = (image, "") if platform == usual else _of_platform(client, image, platform)
+            scale = machines.Scale(client, named, command, to)
+            for weight, found in weights.items():
                 column = Column(weight, platform, found.get("detail", ""))
                 columns.append(column)
-                if found["ok"]:
-                    _fill(client, scale, column, image, progress)
-                else:
+                column.why = why
+                if not found["ok"]:
                     column.why = ": ".join(filter(None, (found["why"], found.get("hint", ""))))
+                elif not why:
+                    _fill(client, scale, column, named, progress)
     return columns
+
+
+def _wanted(usual: str, platforms: list[str], own: str) -> list[str]:
+    """Give the image's own platform (empty: the host's), then the others, each once."""
+    asked = ["" if each == f"linux/{own}" else each for each in platforms]
+    return list(dict.fromkeys([usual, *asked]))
+
+
+def _of_platform(client: Client, image: str, platform: str) -> tuple[str, str]:
+    """Give the image of that name for another platform, and why there is none.
+
+    It is called as `heft bootstrap --platform` calls it: debian:latest-arm64 beside debian.
+    """
+    from heft.cli.client import path
+
+    system, _, rest = platform.partition("/")
+    _, colon, _ = image.rpartition("/")[2].partition(":")
+    named = f"{image}{'' if colon else ':latest'}-{rest.replace('/', '')}"
+    try:
+        found = client.get(path("images", named, "json"))
+    except Refusal as error:
+        return named, f"{error.message} (heft bootstrap NAME --platform {platform} makes such)"
+    there = "/".join(filter(None, (found["Os"], found["Architecture"], found.get("Variant", ""))))
+    if not f"{there}/".startswith(f"{system}/{rest}/"):
+        return named, f"{named} is of {there}, not of {platform}"
+    return named, ""
 
 
 def _gateway(client: Client) -> str:
@@ -119,7 +148,9 @@ WEIGH = Command(
     weigh,
     takes="IMAGE [COMMAND] [ARG...]",
     flags=(
-        words("platform", "Platform to measure at, if not the host's (several: --platform twice)"),
+        words(
+            "platform", "Platform to measure at too: of IMAGE:TAG-ARCH (several: --platform twice)"
+        ),
         switch("json", "Print what was measured as JSON"),
         word("html", "Write table and bars to this file, as a page of HTML"),
         word("svg", "Write the bars to this file, as a drawing"),

@@ -81,7 +81,7 @@ def page(columns: list[Column], image: str, advice: str) -> str:
 def remarks(columns: list[Column]) -> list[str]:
     """Say what each weight is here, or why it could not be measured."""
     return [
-        f"{col.name}: not measured: {col.why}" if col.why else f"{col.name}: {col.detail}"
+        f"{col.name}: not here: {col.why}" if col.why else f"{col.name}: {col.detail}"
         for col in columns
         if (col.why or col.detail) and (col.weight != NATIVE or col.why)
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument, NotSupported
-from heft.host import apt_sources
+from heft.host import apt_sources, usage
 from heft.images.templates import debian_ports
 from heft.images.templates.base import Built, Option
 from heft.images.templates.tool import tar_of
@@ -29,6 +29,12 @@ _MIRROR = re.compile(r"(?:https?|ftp|file|copy|mirror)[:+][^\s\[\]]+")
 _HIDDEN = re.compile(
     r"I: (?:removing|automatically|chroot|using|finding|success|reading|running --|skipping)"
 )
+_MERGED = Path("/usr/share/mmdebstrap/hooks/maybe-merged-usr")
+"""Makes /usr the one place of programs by links. Else the package `usrmerge` does, which brings
+along all of Perl: 48 MB that nothing else in a small Debian has a use for."""
+_SMALL = frozenset({"essential", "apt", "required", "minbase"})
+_ROOM = 1 << 30
+"""Bytes that a small set takes at most while it is made: some 120 MB of files, and the packages."""
 _HOOKS = (
     # mmdebstrap copies the host's; machines get their own.
     ': > "$1/etc/hostname"; : > "$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf"'
@@ -71,14 +77,14 @@ class Debian:
             directory=workplace,
             environment={**os.environ, "TMPDIR": str(workplace)},
             line=line,
-            runner=port.runner,
+            runner=(*port.runner, *_place(workplace, variant, packages)),
         )
         return Built(
             tar=tar,
             changes=('CMD ["bash"]',),
-            names=(f"debian:{release}-{port.name}",)
-            if port.name
-            else (f"debian:{release}", "debian:latest"),
+            names=tuple(
+                "-".join(filter(None, (f"debian:{tag}", port.name))) for tag in (release, "latest")
+            ),
             comment=f"heft bootstrap debian {release}, variant {variant}",
             platform=port.platform,
         )
@@ -86,7 +92,9 @@ class Debian:
 
 def _command(release: str, variant: str, packages: tuple[str, ...], port: Port) -> tuple[str, ...]:
     included = (f"--include={','.join(packages)}",) if packages else ()
-    hooks = tuple(f"--customize-hook={hook}" for hook in _HOOKS)
+    hooks = [f"--customize-hook={hook}" for hook in _HOOKS]
+    if _MERGED.is_dir():
+        hooks.append(f"--hook-dir={_MERGED}")
     return (
         "mmdebstrap",
         "--mode=root",
@@ -99,6 +107,18 @@ def _command(release: str, variant: str, packages: tuple[str, ...], port: Port) 
         "-",
         "-",
     )
+
+
+def _place(workplace: Path, variant: str, packages: tuple[str, ...]) -> tuple[str, ...]:
+    """Give what has a command make its files in memory, where they are few and there is enough.
+
+    dpkg waits for the disk at every package. The tmpfs is in a mount namespace of the command's
+    own, and goes with it; where none can be mounted, the workplace is used as it is.
+    """
+    if variant not in _SMALL or packages or usage.available_memory() < 3 * _ROOM:
+        return ()
+    mount = f'mount -t tmpfs -o size={_ROOM},mode=755 heft-bootstrap "$0"; cd "$0"; exec "$@"'
+    return ("unshare", "--mount", "--propagation", "slave", "sh", "-c", mount, str(workplace))
 
 
 def _check(release: str, variant: str, packages: tuple[str, ...]) -> None:
