@@ -26,7 +26,7 @@ test-v2host:
 	@packaging/test-v2host.sh $(ARGS)
 
 test-xen:
-	@packaging/test-xen.sh
+	@packaging/test-xen.sh $(ARGS)
 
 lint:
 	@packaging/test-environment.sh

@@ -85,8 +85,11 @@ int device_of_disk(const char *selector, char *path, size_t size, struct failure
 {
     char name[256];
     if (selector[0] == '/') {
+        uint64_t until = now(CLOCK_MONOTONIC) + PATIENCE * UINT64_C(1000000000);
         snprintf(path, size, "%s", selector);
-        return 0;
+        while (access(path, F_OK) < 0 && wait_for_event(until))
+            ; /* a Xen domain's appears when the host has answered */
+        return 0; /* mounting tells what is wrong */
     }
     if (!await("block", "serial", selector, name, sizeof name))
         return fail(failure, NOT_FOUND, "no disk has the serial number %s", selector);

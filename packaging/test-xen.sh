@@ -6,4 +6,4 @@ set -eu
 need_root
 "$packaging/test-environment.sh"
 cd "$sources"
-exec .venv/bin/python -m tests.harness.xen
+exec .venv/bin/python -m tests.harness.xen "$@"

@@ -82,6 +82,11 @@ class Layout:
         return self.data / "templates"
 
     @property
+    def domains(self) -> Path:
+        """Names the machines that may have a domain of Xen."""
+        return self.run / "domains"
+
+    @property
     def runs(self) -> Path:
         """One directory a machine that runs."""
         return self.run / "machines"

@@ -4,9 +4,10 @@ import asyncio
 import os
 import shutil
 import sys
+from pathlib import Path
 
 from heft.guest import architectures
-from heft.guest.kits import DEFAULT, PROCESS, Kits
+from heft.guest.kits import DEFAULT, PROCESS, XEN, Kits
 from tests.harness import agent
 from tests.harness.foreign import ARCHITECTURES
 
@@ -26,6 +27,13 @@ def main() -> None:
     kits = Kits(KITS, agent.built() / "heft-agent")
     kits.start()
     asyncio.run(_make(kits))
+
+
+def xen() -> Path:
+    """Give the one of domains, made if it is not there."""
+    kits = Kits(KITS, agent.built() / "heft-agent")
+    made = asyncio.run(kits.ensure(XEN, lambda line: sys.stderr.write(f"{line}\n")))
+    return made.directory
 
 
 async def _make(kits: Kits) -> None:

@@ -53,18 +53,23 @@ def image(place: Path, *, further: tuple[Path, ...] = ()) -> Path:
     assert path().exists(), "packaging/test-environment.sh has not made it"
     target = place / "system.tar"
     shutil.copyfile(path(), target)
-    docker = shutil.which("docker")
-    assert docker is not None
     with tarfile.open(target, "a") as tar:
-        tar.add(SOURCES, SOURCES, filter=_taken)
-        for each in (agent.built(), *further):
-            tar.add(each, each)
-        tar.add(os.path.realpath(docker), "usr/local/bin/docker")
+        add_sources(tar, *further)
         # The sources may be in /tmp, which is emptied at the boot else (tmpfiles.d(5)).
         emptied = tarfile.TarInfo("etc/tmpfiles.d/tmp.conf")
         emptied.type, emptied.linkname = tarfile.SYMTYPE, "/dev/null"
         tar.addfile(emptied)
     return target
+
+
+def add_sources(tar: tarfile.TarFile, *further: Path) -> None:
+    """Add the sources, what tests need besides packages, and `further` files, at their places."""
+    docker = shutil.which("docker")
+    assert docker is not None
+    tar.add(SOURCES, SOURCES, filter=_taken)
+    for each in (agent.built(), *further):
+        tar.add(each, each)
+    tar.add(os.path.realpath(docker), "usr/local/bin/docker")
 
 
 def _taken(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

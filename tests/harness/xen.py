@@ -1,4 +1,4 @@
-"""`make test-xen`: boot Debian's Xen and a dom0, and a paravirtual guest as Heft's would be.
+"""`make test-xen`: boot Debian's Xen and a dom0, and test Heft in it.
 
 Everything is fetched and unpacked in `.build`; nothing is installed on this host. QEMU starts the
 hypervisor by itself (multiboot), with the dom0's kernel and first file system as its modules; Xen's
@@ -10,22 +10,23 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
 from heft.guest import cpio, modules
-from tests.harness import agent, whole_system
+from tests.harness import agent, kit, whole_system
 
-SECONDS = 900
+SECONDS = 3600
 PACKAGES = (
     *("xen-system-amd64", "linux-image-amd64", "udev", "iproute2", "iputils-ping", "erofs-utils"),
-    *("e2fsprogs", "kmod", "procps"),
+    *("e2fsprogs", "kmod", "procps", *whole_system.packages()),
 )
 ABSENT = ("gpu", "media", "infiniband", "net/ethernet", "net/wireless", "usb", "staging")
 """Of the kernel's drivers: no such devices are there."""
-DISK_SIZE = 4 << 30
+DISK_SIZE = 8 << 30
 HARDWARE = (
-    *("-accel", "tcg,thread=single", "-m", "3G", "-smp", "1", "-nodefaults", "-no-reboot"),
+    *("-accel", "tcg,thread=single", "-m", "4G", "-smp", "1", "-nodefaults", "-no-reboot"),
     *("-display", "none", "-serial", "stdio"),
 )
 XEN = "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M loglvl=warning guest_loglvl=warning"
@@ -70,7 +71,11 @@ sync
 echo o >/proc/sysrq-trigger
 sleep 60
 """
-TRIAL = """
+TESTS = """
+cd {sources}
+HEFT_TEST_PACE=15 .venv/bin/pytest -m xen -v -p no:cacheprovider --durations=10 {tests}
+"""
+SHELL = """
 set -eE
 trap 'echo "failed: $BASH_COMMAND"; xl list; losetup' ERR
 say() { echo "==> $(cut -d' ' -f1 /proc/uptime) s: $*"; }
@@ -102,6 +107,7 @@ losetup
 mount -o ro /upper.ext4 /mnt
 grep . /mnt/upper/seen
 """
+"""A paravirtual guest by Xen's tools alone (`ARGS=--shell`)."""
 GUEST_CONFIGURATION = """name = "guest"
 type = "pv"
 kernel = "{kernel}"
@@ -180,17 +186,22 @@ def first(tree: Path, wanted: tuple[str, ...], script: str) -> bytes:
     )
 
 
-def disk(place: Path) -> tuple[Path, Path, Path, Path]:
+def disk(place: Path, trial: str) -> tuple[Path, Path, Path, Path]:
     """Make the dom0's disk; give it, the hypervisor, the kernel and the first file system."""
     root = place / "root"
     root.mkdir()
     subprocess.run(["tar", "-xf", system(), "-C", root], check=True)
+    own = place / "own.tar"
+    with tarfile.open(own, "w") as tar:
+        whole_system.add_sources(tar, kit.xen())
+    subprocess.run(["tar", "-xf", own, "-C", root], check=True)
+    own.unlink()
     tree = next((root / "lib/modules").iterdir())
     kernel = next((root / "boot").glob("vmlinuz-*"))
     hypervisor = next((root / "boot").glob("xen-*-amd64.gz"))
     (root / "dom0").write_text(DOM0.replace("{done}", DONE))
     (root / "dom0").chmod(0o755)
-    (root / "trial").write_text(TRIAL)
+    (root / "trial").write_text(trial)
     (root / "guest.cfg").write_text(GUEST_CONFIGURATION.format(kernel=f"/boot/{kernel.name}"))
     (root / "guest.first").write_bytes(first(tree, GUEST_MODULES, GUEST))
     shutil.copy("/bin/busybox", root / "bin/busybox")
@@ -229,14 +240,16 @@ def boot(image: Path, hypervisor: Path, kernel: Path, first: Path) -> int:
     return status
 
 
-def main() -> int:
-    """Do it; give the status of what was tried."""
+def main(words: list[str]) -> int:
+    """Do it; give the status of what was tried: tests in the dom0, or `--shell`, without Heft."""
+    tests = " ".join(words or ["tests/xen"])
+    trial = TESTS.format(sources=whole_system.SOURCES, tests=tests)
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="heft-xen-") as directory:
         say("the disk of the dom0")
-        made = disk(Path(directory))
+        made = disk(Path(directory), SHELL if words == ["--shell"] else trial)
         say("booting Xen")
         return boot(*made)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
+import shutil
 import signal
 from functools import partial
 
@@ -132,7 +133,7 @@ def xen(host: Host) -> Finding:
         return lacking("this host does not run on Xen")
     if "control_d" not in host.text("/proc/xen/capabilities"):
         return lacking("this domain is not the one that starts others")
-    return there("dom0")
+    return there("dom0") if shutil.which("xl") else lacking("dom0, without xl")
 
 
 def huge_pages(host: Host) -> Finding:
@@ -236,7 +237,7 @@ CHECKS = (
         kind=Kind.KERNEL,
         probe=xen,
         helps=weights(MEDIUM),
-        lack="medium machines are User Mode Linux: a system call costs some 50 µs",
-        remedy="nothing: this is for hosts that run on Xen",
+        lack="there is no medium:xen; medium is User Mode Linux: a system call costs some 50 µs",
+        remedy="nothing, if this host does not run on Xen; in its dom0: apt-get install xen-utils",
     ),
 )

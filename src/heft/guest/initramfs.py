@@ -26,13 +26,15 @@ OF_PROCESS = ("erofs", "overlay", "ext4")
 """What a guest needs whose kernel is a process: its disks, lines and cards are drivers of that."""
 PROCESS = "virtio_uml"
 """What is part of such a kernel, and of no other."""
+OF_DOMAIN = ("xen_blkfront", "xen_netfront", "crc32c_generic", "erofs", "overlay", "ext4", "loop")
+"""What a paravirtual domain of Xen needs."""
 TRANSPORT = ("virtio_pci", "virtio_mmio")
 _CONSOLE = (5, 1)
 """Major and minor number of /dev/console (the kernel's admin-guide/devices.txt)."""
 
 
 def wanted(
-    find: Callable[[str], modules.Module | None], builtin: Collection[str]
+    find: Callable[[str], modules.Module | None], builtin: Collection[str], *, is_domain: bool
 ) -> tuple[tuple[modules.Module, ...], tuple[modules.Module, ...]]:
     """Give the modules that are loaded early, and for the transport.
 
@@ -40,6 +42,8 @@ def wanted(
     """
     if PROCESS in builtin:
         return modules.in_order((*_found(find), *OF_PROCESS), find, builtin), ()
+    if is_domain:
+        return modules.in_order(OF_DOMAIN, find, builtin), ()
     early = modules.in_order((*_found(find), *EARLY), find, builtin)
     known = {module.name for module in early}
     return early, modules.in_order(TRANSPORT, find, {*builtin, *known})

@@ -47,6 +47,8 @@ class KitRecord(msgspec.Struct, frozen=True, kw_only=True):
     modules: Seal
     source: str = ""
     """The path that a kernel of somebody's own came from."""
+    is_domain: bool = False
+    """Whether its guests are paravirtual domains of Xen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Origin:
     package: str = ""
     version: str = ""
     source: str = ""
+    is_domain: bool = False
 
 
 async def make(directory: Path, origin: Origin, agent: bytes) -> None:
@@ -79,7 +82,7 @@ def renew(directory: Path, record: KitRecord, agent: bytes) -> None:
     """
     new = directory / f"{INITRAMFS}.new"
     with translated(f"renew {directory}"):
-        new.write_bytes(_initramfs(agent, directory / _KEPT))
+        new.write_bytes(_initramfs(agent, directory / _KEPT, is_domain=record.is_domain))
         changed = msgspec.structs.replace(
             record, agent=hashlib.sha256(agent).hexdigest(), initramfs=seals.seal(new)
         )
@@ -109,12 +112,13 @@ def _begin(directory: Path, origin: Origin) -> None:
         directory.mkdir(mode=0o700)
         (directory / KERNEL).write_bytes(origin.kernel.content)
         (directory / KERNEL).chmod(0o755)  # where it is a program
-        _keep_modules(origin.tree, directory / _KEPT)
+        _keep_modules(origin, directory / _KEPT)
 
 
 def _finish(directory: Path, origin: Origin, agent: bytes) -> None:
     with translated("make a guest kit"):
-        (directory / INITRAMFS).write_bytes(_initramfs(agent, directory / _KEPT))
+        first = _initramfs(agent, directory / _KEPT, is_domain=origin.is_domain)
+        (directory / INITRAMFS).write_bytes(first)
         record = KitRecord(
             package=origin.package,
             version=origin.version or origin.kernel.release,
@@ -124,6 +128,7 @@ def _finish(directory: Path, origin: Origin, agent: bytes) -> None:
             initramfs=seals.seal(directory / INITRAMFS),
             modules=seals.seal(directory / MODULES),
             source=origin.source,
+            is_domain=origin.is_domain,
         )
         _write_record(directory, record)
 
@@ -143,10 +148,11 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _keep_modules(tree: Path, kept: Path) -> None:
+def _keep_modules(origin: Origin, kept: Path) -> None:
     """Keep the modules that guests load, for initial file systems to come."""
     kept.mkdir()
-    for stage in _wanted(tree):
+    tree = origin.tree
+    for stage in _wanted(tree, is_domain=origin.is_domain):
         for module in stage:
             _write(kept / f"{module.name}.ko", module.content)
     if (tree / BUILTIN).exists():
@@ -154,17 +160,19 @@ def _keep_modules(tree: Path, kept: Path) -> None:
     sync(kept)
 
 
-def _initramfs(agent: bytes, tree: Path) -> bytes:
-    return initramfs.build(agent, *_wanted(tree))
+def _initramfs(agent: bytes, tree: Path, *, is_domain: bool) -> bytes:
+    return initramfs.build(agent, *_wanted(tree, is_domain=is_domain))
 
 
-def _wanted(tree: Path) -> tuple[tuple[modules.Module, ...], tuple[modules.Module, ...]]:
+def _wanted(
+    tree: Path, *, is_domain: bool
+) -> tuple[tuple[modules.Module, ...], tuple[modules.Module, ...]]:
     """Give the modules that a guest loads, of a tree; none where the kernel needs none."""
     if not (tree / BUILTIN).exists():
         return (), ()
     find, builtin = _finder(tree)
     try:
-        return initramfs.wanted(find, builtin)
+        return initramfs.wanted(find, builtin, is_domain=is_domain)
     except ValueError as error:
         raise NotSupported(f"the modules of this kernel do not do: {error}") from error
 

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 DEFAULT = "debian"
 PROCESS = "uml"
 """The kit whose kernel is a program (User Mode Linux)."""
+XEN = "debian-xen"
+"""The kit whose guests have the devices of a paravirtual domain of Xen, and no others."""
 PACKAGES = {
     "debian": "linux-image-amd64",
     "debian-cloud": "linux-image-cloud-amd64",
@@ -56,6 +58,7 @@ PACKAGES = {
     "debian-riscv64": "linux-image-riscv64",
     "debian-s390x": "linux-image-s390x",
     PROCESS: kernel_packages.USER_MODE,
+    XEN: "linux-image-amd64",
 }
 """The kits that are made of packages, by name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -312,7 +315,7 @@ class Kits:
                 tree = work / "plain/lib/modules" / kernel.release
                 with translated("copy modules"):
                     await asyncio.to_thread(module_tree.copy, fetched.modules, kernel.release, tree)
-            return Origin(kernel, tree, fetched.package, fetched.version)
+            return Origin(kernel, tree, fetched.package, fetched.version, is_domain=name == XEN)
 
         try:
             await self._make(name, origin, report)

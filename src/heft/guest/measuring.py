@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from heft.host import usage
@@ -12,24 +13,28 @@ if TYPE_CHECKING:
     from heft.guest.run import GuestRun
     from heft.guest.shaping import Shape
     from heft.host.cgroups import Group
+    from heft.host.usage import Usage
 
 
 HOST_MEMORY = "heft_host_memory"
 """Among a machine's memory statistics: the bytes that it takes of the host's memory."""
 
 
-async def stats(run: GuestRun, group: Group, shape: Shape) -> Stats:
-    """Measure a run now: processor time as the host pays for it, the rest as the guest sees it.
+def unshared(group: Group) -> Usage:
+    """Measure a group, of its processes' memory what they do not share with others.
 
-    What a guest takes of the host's memory is what its processes do not share with others: a part
-    of its template's pages is nobody's own, and counters of groups, into which processes are moved
-    when they have memory already, do not tell. A kernel that is a process has the guest's memory as
-    a file, which counters do tell of.
+    A part of the pages of a guest's template is nobody's own, and counters of groups, into which
+    processes are moved when they have memory already, do not tell.
     """
-    seen = await run.stats()
-    paid = usage.measure(group)
-    program = shape.accelerator == "uml"
-    taken = paid.memory_used if program else usage.anonymous(group.processes())
+    return replace(usage.measure(group), memory_used=usage.anonymous(group.processes()))
+
+
+async def stats(run: GuestRun, paid: Usage, shape: Shape) -> Stats:
+    """Measure a run now: processor time and memory as the host pays for them (`paid`).
+
+    The rest is as the guest sees it.
+    """
+    seen, host = await run.stats(), paid.memory_used
     return Stats(
         read=time.time_ns(),
         cpu_total=paid.cpu_total,
@@ -37,7 +42,7 @@ async def stats(run: GuestRun, group: Group, shape: Shape) -> Stats:
         cpu_system=paid.cpu_system,
         memory_used=max(seen.memory_total - seen.memory_available, 0),
         memory_limit=run.launch.resources.memory or shape.memory,
-        memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon, HOST_MEMORY: taken},
+        memory_details={"cache": seen.memory_cache, "anon": seen.memory_anon, HOST_MEMORY: host},
         pids=seen.pids,
         pids_limit=run.launch.resources.pids_limit,
         block_read=seen.disk_read,

@@ -72,6 +72,15 @@ def mount(file: Path, target: Path, kind: str, options: Sequence[str] = ()) -> N
         mounts.mount(kind, target, source=name, options=options)
 
 
+def attached(file: Path) -> int:
+    """Give a descriptor of a file's device, which goes with the last one and the last mount.
+
+    Raises `NotSupported`, `HostError`.
+    """
+    with translated(f"make a device of {file}"), _device(file) as device:
+        return os.dup(device)
+
+
 @contextlib.contextmanager
 def _device(file: Path) -> Iterator[int]:
     """Give a descriptor of the file's device, which stays for as long as it is open."""

@@ -39,6 +39,8 @@ class Plug(enum.StrEnum):
     """`eth0` in a network namespace of its own (light)."""
     TAP = "tap"
     """A tap device of the host, for a guest's network card (medium and heavy)."""
+    VIF = "vif"
+    """The host's end of a domain's card, which Xen makes and puts into the bridge (medium:xen)."""
 
 
 class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +65,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the network namespace (plug: namespace)."""
     interface: str = ""
     """The host's end of the link: the veth or the tap device."""
+    bridge: str = ""
+    """What that end is a port of."""
     mac: str = ""
     address: str = ""
     prefix: int = 0

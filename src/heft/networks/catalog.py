@@ -228,6 +228,7 @@ class Networks:
             namespace=namespace if plug is Plug.NAMESPACE else "",
             # Never the same again: the kernel takes a removed one down in its own time.
             interface=f"{LINK_PREFIX}{secrets.token_hex(6)}",
+            bridge=self._settings.bridge,
             mac=(asked.mac_address if asked else "") or plans.mac_of(address),
             address=address,
             prefix=self._pool.prefix,
@@ -237,6 +238,8 @@ class Networks:
 
     async def _link(self, endpoint: Endpoint, owner: Path | None) -> None:
         bridge, mtu = self._settings.bridge, links.default_mtu()
+        if endpoint.plug is Plug.VIF:
+            return None
         if endpoint.plug is Plug.TAP:
             return await links.batch(plans.make_tap(endpoint, bridge, mtu))
         name = endpoint.namespace.rpartition("/")[2]
@@ -251,7 +254,7 @@ class Networks:
     async def _unlink(self, endpoint: Endpoint) -> None:
         if endpoint.plug is Plug.NAMESPACE:
             links.delete_namespace(endpoint.namespace.rpartition("/")[2])
-        elif links.exists(endpoint.interface):
+        elif endpoint.plug is Plug.TAP and links.exists(endpoint.interface):
             await links.batch([f"link del {endpoint.interface}"])
 
     async def _release(self, endpoint: Endpoint) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
 from heft.weights.medium.weight import MediumSettings, MediumWeight
+from heft.weights.medium.xen.domains import Xen
 
 if TYPE_CHECKING:
     from heft.guest.kits import Kits
@@ -30,5 +31,7 @@ def weights(
         ),
         kits,
     )
-    medium = MediumWeight(MediumSettings(layout.runs, cgroup_parent), kits)
-    return {each.name: each for each in (light, medium, heavy)}
+    settings = MediumSettings(layout.runs, cgroup_parent)
+    medium = MediumWeight(settings, kits)
+    xen = MediumWeight(settings, kits, Xen(layout.domains))
+    return {each.name: each for each in (light, medium, heavy, xen)}

@@ -127,7 +127,7 @@ class HeavyWeight(Reach):
 
     def takes_kit(self, name: str) -> bool:
         """Say whether its kernel, for all that its name tells, runs on hardware."""
-        return name != kits.PROCESS
+        return name not in (kits.PROCESS, kits.XEN)
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here."""
@@ -312,7 +312,9 @@ class HeavyWeight(Reach):
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor and memory as the host pays for them."""
         watched = self._watched(machine_id)
-        return await measuring.stats(watched.run, watched.group, watched.shape)
+        return await measuring.stats(
+            watched.run, measuring.unshared(watched.group), watched.shape
+        )
 
     async def processes(self, machine_id: str) -> tuple[int, ...]:
         """Give the host's process ids: those of its QEMU."""

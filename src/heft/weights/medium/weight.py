@@ -1,9 +1,7 @@
-"""Medium: a kernel that is itself a process, User Mode Linux.
+"""Medium: a kernel that knows it has no hardware, and needs nothing of the processor.
 
-It needs nothing of the processor: code runs as it is, and each system call is taken by the kernel
-as a debugger takes it (ptrace(2)). A machine boots anew at each start, from its base and its upper,
-and is then told by the agent's protocol what it is. The kernel is in a jail, as a guest's is that
-may be hostile, and outlives the daemon.
+A machine boots anew at each start, from its base and its upper, and is then told by the agent's
+protocol what it is; its kernel outlives the daemon. What that runs on is a `Backend`'s.
 """
 
 from __future__ import annotations
@@ -19,27 +17,25 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
+from heft.errors import Conflict, HostError, NotFound, NotSupported
 from heft.faults import reach
-from heft.guest import disks, ending, kits, listing, measuring, monitors, setup, shaping
+from heft.guest import disks, ending, listing, measuring, monitors, setup, shaping
 from heft.guest.architectures import NATIVE
 from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
 from heft.guest.reach import Reach
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
-from heft.guest.setup import Disk, Surroundings
+from heft.guest.setup import Surroundings
 from heft.guest.shaping import Shape
 from heft.guest.shares import shared_points
-from heft.host import cgroups, grouping, memory_files, processes
+from heft.host import cgroups, grouping, processes
 from heft.host.cgroups import Group, Layout
-from heft.host.processes import run as run_program
-from heft.model.network import Plug
 from heft.model.upper import Form, Upper
 from heft.undo import Undo
 from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
-from heft.weights.medium import kernel, uml
-from heft.weights.medium.line import Line
+from heft.weights.medium import kernel
+from heft.weights.medium.user_mode import UserMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,11 +45,10 @@ if TYPE_CHECKING:
     from heft.guest.kits import Kit, Kits
     from heft.model.process import GuestProcess
     from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
+    from heft.weights.medium.backend import Backend, Guest
 
 _ENTROPY = 64
 _PLATFORM = f"linux/{NATIVE}"
-_DISKS = (Disk("base", uml.DISKS[0], "erofs", read_only=True), Disk("upper", uml.DISKS[1], "ext4"))
-_MODULES = Disk("modules", uml.DISKS[2], "ext4", read_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +65,9 @@ class _Watched:
     """A run, and what watches its kernel."""
 
     run: GuestRun
-    pidfd: int
-    """Of its monitor; -1: it has ended."""
+    guest: Guest
     group: Group
     shape: Shape
-    said: int
-    """What its kernel says: a file in memory; -1: it cannot be read."""
     why: str = ""
     """Why it ends, where that was this daemon's doing."""
     watching: asyncio.Task[None] | None = None
@@ -84,51 +76,50 @@ class _Watched:
 class MediumWeight(Reach):
     """`heft.weights.base.Weight`, and what of `heft.weights.abilities` needs no hardware."""
 
-    name = "medium"
-    plug = Plug.TAP
     needs_base = True
     bounds_upper = True
     maps_users = False
     own_kernel = True
 
-    def __init__(self, settings: MediumSettings, kits_: Kits) -> None:
+    def __init__(
+        self, settings: MediumSettings, kits: Kits, backend: Backend | None = None
+    ) -> None:
         self._settings = settings
-        self._kits = kits_
+        self._kits = kits
+        self._backend = backend or UserMode()
+        self._traits = self._backend.traits
+        self.name = self._traits.weight
+        self.plug = self._traits.plug
         self._runs: dict[str, _Watched] = {}
         self._beginning: set[str] = set()
         self._layout: Layout | None = None
 
     def kit(self, platform: str) -> str:
-        """Give the one whose kernel is a program."""
+        """Give the one that all its machines start with."""
         del platform
-        return kits.PROCESS
+        return self._traits.kit
 
     def takes_kit(self, name: str) -> bool:
-        """Say whether its kernel is a program."""
-        return name == kits.PROCESS
+        """Say whether it is that one."""
+        return name == self._traits.kit
 
     async def probe(self) -> Availability:
         """Say whether machines can be run so here."""
-        try:
-            await run_program("bwrap", "--version")
-        except HeftError as error:
-            return Availability(ok=False, why=error.message, hint=error.hint)
-        kit = await asyncio.to_thread(self._kits.get, kits.PROCESS)
-        if kit is None:
-            return Availability(ok=True, detail="User Mode Linux, fetched by the first machine")
-        return Availability(ok=True, detail=f"User Mode Linux {kit.record.release}")
+        return await self._backend.available(
+            await asyncio.to_thread(self._kits.get, self._traits.kit)
+        )
 
     async def warm(
         self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
     ) -> str:
         """Make the kit of machines with these limits; there are no templates of it."""
-        shaping.shape(resources, "uml")
+        shaping.shape(resources, self._traits.accelerator.name)
         holder = f"warm-{secrets.token_hex(4)}"
         try:
             await self._kit(kit, holder, report)
         finally:
             await self._kits.release(holder)
-        return "a kernel that is a process boots anew at each start" if template else ""
+        return "a medium machine's kernel boots anew at each start" if template else ""
 
     async def collect(self) -> None:
         """There is nothing to remove that was made of a kit."""
@@ -136,14 +127,14 @@ class MediumWeight(Reach):
     async def accelerator(self, machine_id: str) -> Accelerator:
         """Say what a machine that runs has its code executed by."""
         self._watched(machine_id)
-        return Accelerator("uml", "code runs on the host's processor as it is")
+        return self._traits.accelerator
 
     async def _kit(self, name: str, holder: str, report: Callable[[str], object]) -> Kit:
-        return await self._kits.ensure(name or kits.PROCESS, report, holder)
+        return await self._kits.ensure(name or self._traits.kit, report, holder)
 
     def accept(self, launch: Launch) -> None:
         """Raise for what it refuses of a machine."""
-        _refuse(launch)
+        self._refuse(launch)
 
     def upper(self, root: Root) -> Upper:
         """Say where it keeps what the machine writes."""
@@ -151,7 +142,7 @@ class MediumWeight(Reach):
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's disk."""
-        _refuse(launch)
+        self._refuse(launch)
         launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
         size = launch.root.size or disks.DEFAULT_SIZE
@@ -183,7 +174,7 @@ class MediumWeight(Reach):
         """Start a machine's kernel in its group."""
         if launch.id in self._runs or launch.id in self._beginning:
             raise Conflict(f"container {launch.id} is already running")
-        _refuse(launch)
+        self._refuse(launch)
         self._beginning.add(launch.id)
         try:
             kit = await self._kit(launch.kit, launch.id, lambda _: None)
@@ -199,17 +190,16 @@ class MediumWeight(Reach):
             await self._kits.release(launch.id)
 
     async def _started(self, launch: Launch, kit: Kit) -> _Watched:
-        group, shape = await self._group(launch), shaping.shape(launch.resources, "uml")
+        group, shape = await self._group(launch), self._shape(launch)
         limits = shaping.limits(launch.resources, shape)
         await asyncio.to_thread(grouping.make, group, limits)
         reach("medium.grouped")
-        line = Line(launch.run)
-        started = kernel.start(launch, kit, shape, group, line)
+        guest = await self._backend.start(launch, kit, shape, group)
         reach("medium.spawned")
-        run = GuestRun(launch, line.connect, started.monitor.pid)
-        watched = _Watched(run, started.pidfd, group, shape, started.console)
+        run = GuestRun(launch, guest.connect, guest.monitor.pid)
+        watched = _Watched(run, guest, group, shape)
         self._runs[launch.id] = watched
-        RunDirectory(launch.run).write(started.monitor, shape)
+        RunDirectory(launch.run).write(guest.monitor, shape)
         reach("medium.recorded")
         return watched
 
@@ -217,16 +207,16 @@ class MediumWeight(Reach):
         self, begin: Callable[[Surroundings], Awaitable[None]], watched: _Watched
     ) -> None:
         """Let the guest become the machine; or see that its kernel ends before."""
-        given = await asyncio.to_thread(_surroundings, watched.run.launch)
+        given = await asyncio.to_thread(self._surroundings, watched.run.launch)
         begun = asyncio.ensure_future(begin(given))
-        ended = asyncio.ensure_future(processes.ended(watched.pidfd))
+        ended = asyncio.ensure_future(processes.ended(watched.guest.pidfd))
         try:
             await asyncio.wait({begun, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not begun.done():
                 raise HostError(f"the guest of {watched.run.launch.id} ended as it started")
             await begun
         except HostError as error:
-            if said := memory_files.end(watched.said):
+            if said := watched.guest.said():
                 error.add_note(f"its kernel said: {said}")
             raise
         finally:
@@ -248,14 +238,13 @@ class MediumWeight(Reach):
         record = RunDirectory(launch.run).read()
         if record is None:
             return None
-        run = GuestRun(launch, Line(launch.run, is_ready=True).connect, record.monitor.pid)
+        guest = await self._backend.adopt(launch, record)
+        run = GuestRun(launch, guest.connect, record.monitor.pid)
         shape = Shape(record.memory, record.cpus, record.accelerator)
-        pidfd = record.monitor.open()
-        said = -1 if pidfd is None else kernel.console_of(record.monitor)
-        watched = _Watched(run, -1 if pidfd is None else pidfd, group, shape, said)
+        watched = _Watched(run, guest, group, shape)
         self._runs[launch.id] = watched
-        if pidfd is None:
-            return Exit(KILLED, error="its kernel has ended")
+        if guest.pidfd < 0:
+            return Exit(KILLED, error=guest.why())
         watched.watching = asyncio.create_task(self._watch(watched))
         return await run.adopt()
 
@@ -270,7 +259,7 @@ class MediumWeight(Reach):
             await watched.run.signal(signal)
         elif not await ending.killed(watched.run):
             watched.why = "its guest did not answer, and was turned off"
-            await watched.group.end()
+            await self._backend.end(watched.run.launch, watched.group)
 
     async def attach(self, machine_id: str) -> Session:
         """Open a session on the workload's own streams."""
@@ -287,7 +276,8 @@ class MediumWeight(Reach):
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor time as the host pays for it."""
         watched = self._watched(machine_id)
-        return await measuring.stats(watched.run, watched.group, watched.shape)
+        paid = await self._backend.used(watched.run.launch, watched.group)
+        return await measuring.stats(watched.run, paid, watched.shape)
 
     async def processes(self, machine_id: str) -> tuple[int, ...]:
         """Give the host's process ids: those of its kernel, and of each address space in it."""
@@ -301,11 +291,9 @@ class MediumWeight(Reach):
     async def adjust(self, launch: Launch) -> None:
         """Hold the machine to `launch.resources` from now on, as far as its hardware goes."""
         watched = self._watched(launch.id)
-        _refuse(launch)
+        self._refuse(launch)
         limits = shaping.adjusted(launch.resources, watched.shape)
-        await asyncio.to_thread(grouping.make, watched.group, limits)
-        await asyncio.to_thread(grouping.move, watched.group.processes(), watched.group)
-        watched.group.lift(cpu_time=not limits.cpu_quota)
+        await self._backend.limit(launch, watched.group, limits)
         asked = launch.resources
         memory = asked.memory if asked.memory < watched.shape.memory else 0
         await watched.run.agent.limit(processes=max(asked.pids_limit, 0), memory=memory)
@@ -333,36 +321,35 @@ class MediumWeight(Reach):
         watched = self._runs.pop(launch.id, None)
         if watched is not None:
             await self._let_go(watched)
-        await group.end()
+        await self._backend.end(launch, group)
         reach("medium.ended")
-        if watched is not None and watched.pidfd >= 0:
-            await processes.gone(watched.pidfd)
+        if watched is not None and watched.guest.pidfd >= 0:
+            await processes.gone(watched.guest.pidfd)
         await group.remove()
         await asyncio.to_thread(shutil.rmtree, launch.run, ignore_errors=True)
 
     async def sweep(self, known: frozenset[str]) -> None:
         """Remove what was left by runs of machines not in `known`."""
+        await self._backend.sweep(known)
         await monitors.sweep(self._settings.run, known, await self._groups())
 
     async def close(self) -> None:
         """Give up watching, as the daemon ends; the machines run on."""
         for watched in self._runs.values():
             await self._let_go(watched)
-            if watched.pidfd >= 0:
-                os.close(watched.pidfd)
+            if watched.guest.pidfd >= 0:
+                os.close(watched.guest.pidfd)
         self._runs.clear()
 
     # What watches a run
 
     async def _watch(self, watched: _Watched) -> None:
         """Tell a run when its kernel is over."""
-        await processes.ended(watched.pidfd)
-        said = "" if watched.said < 0 else memory_files.end(watched.said)
-        oom = watched.group.oom_kills() > 0
+        await processes.ended(watched.guest.pidfd)
+        why = watched.why or watched.guest.why()
+        oom = watched.group.oom_kills() > 0 or ending.for_want_of_memory(why)
         # Its monitor alone may be gone: a kernel that nobody watches is nobody's machine.
-        await watched.group.end()
-        why = watched.why or ending.panic(said) or "its kernel has ended"
-        oom = oom or ending.for_want_of_memory(why)
+        await self._backend.end(watched.run.launch, watched.group)
         watched.run.monitor_ended(why, oom_killed=oom)
 
     async def _let_go(self, watched: _Watched) -> None:
@@ -370,9 +357,7 @@ class MediumWeight(Reach):
             watched.watching.cancel()
             await asyncio.gather(watched.watching, return_exceptions=True)
         await watched.run.close()
-        if watched.said >= 0:
-            os.close(watched.said)
-            watched.said = -1
+        watched.guest.close()
 
     def _watched(self, machine_id: str) -> _Watched:
         try:
@@ -389,6 +374,27 @@ class MediumWeight(Reach):
         parent = launch.cgroup_parent or self._settings.cgroup_parent
         return Group(await self._groups(), os.path.join("/", parent, launch.id))
 
+    # What a machine is
+
+    def _refuse(self, launch: Launch) -> None:
+        """Raise for what such a machine cannot have."""
+        _refuse(launch)
+        self._backend.refuse(launch)
+        self._shape(launch)
+
+    def _shape(self, launch: Launch) -> Shape:
+        return shaping.shape(launch.resources, self._traits.accelerator.name)
+
+    def _surroundings(self, launch: Launch) -> Surroundings:
+        """Give what a guest is told of its host, with entropy of its own."""
+        more = (self._traits.modules,) if setup.loads_modules(launch) else ()
+        return Surroundings(
+            disks=(*self._traits.disks, *more),
+            clock=time.time_ns(),
+            entropy=secrets.token_bytes(_ENTROPY),
+            files=setup.generated_contents(launch),
+        )
+
 
 def _refuse(launch: Launch) -> None:
     """Raise for what such a machine cannot have."""
@@ -403,19 +409,3 @@ def _refuse(launch: Launch) -> None:
         raise NotSupported(
             f"a medium machine is of {_PLATFORM}, not of {launch.platform}", hint="--weight heavy"
         )
-    if shaping.quota(launch.resources) > (launch.resources.cpu_period or shaping.PERIOD):
-        raise NotSupported(
-            "a medium machine has one processor, of which --cpus can give it less",
-            hint="--cpus 1, or --weight heavy",
-        )
-    shaping.shape(launch.resources, "uml")
-
-
-def _surroundings(launch: Launch) -> Surroundings:
-    """Give what a guest is told of its host, with entropy of its own."""
-    return Surroundings(
-        disks=(*_DISKS, _MODULES) if setup.loads_modules(launch) else _DISKS,
-        clock=time.time_ns(),
-        entropy=secrets.token_bytes(_ENTROPY),
-        files=setup.generated_contents(launch),
-    )
