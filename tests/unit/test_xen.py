@@ -74,7 +74,7 @@ async def test_a_line_carries_every_byte_and_doubles_what_is_sysrq_to_linux():
         wire.send(sent)
         doubled = sent.replace(b"\x0f", b"\x0f\x0f")
         async with asyncio.timeout(10):
-            while len(heard) < len(doubled) or got != b"first":
+            while len(heard) < len(doubled) or got != b"first":  # noqa: ASYNC110 - of both
                 await asyncio.sleep(0.01)
         assert heard == doubled
         wire.close()
