@@ -58,7 +58,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
-mkdir -p /run/lock
+mkdir -p /run/lock /run/netns
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 hostname dom0

@@ -312,9 +312,7 @@ class HeavyWeight(Reach):
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor and memory as the host pays for them."""
         watched = self._watched(machine_id)
-        return await measuring.stats(
-            watched.run, measuring.unshared(watched.group), watched.shape
-        )
+        return await measuring.stats(watched.run, measuring.unshared(watched.group), watched.shape)
 
     async def processes(self, machine_id: str) -> tuple[int, ...]:
         """Give the host's process ids: those of its QEMU."""
