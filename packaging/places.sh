@@ -89,10 +89,24 @@ with socket.socket(socket.AF_UNIX) as channel:
 PYTHON
 }
 
-# The daemon's process id if the one of the pid file is (still) a heftd.
+# The daemon's process id: that of the pid file if it is (still) a heftd, else the one that serves
+# this installation's places without such a file (which was lost, or is not yet written).
 running_pid() {
-    if ! pid=$(cat "$pid_file" 2>/dev/null) || [ -z "$pid" ]; then
-        return 1
+    if pid=$(cat "$pid_file" 2>/dev/null) && [ -n "$pid" ] &&
+        tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '/heftd$'; then
+        echo "$pid"
+    else
+        pgrep -o -f "^[^ ]+ $prefix/bin/heftd --data $data --run $run " 2>/dev/null
     fi
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '/heftd$' && echo "$pid"
+}
+
+# ended PID: tell a daemon to end, and wait for it; one that does not within a minute is killed,
+# which it bears at any instant.
+ended() {
+    kill "$1" 2>/dev/null || return 0
+    if ! timeout 60 tail --pid="$1" -f /dev/null; then
+        say "heftd (process $1) does not end: killing it"
+        kill -KILL "$1" 2>/dev/null || true
+        tail --pid="$1" -f /dev/null
+    fi
 }

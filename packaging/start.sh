@@ -18,8 +18,7 @@ if under_systemd; then
 else
     if pid=$(running_pid); then
         say "replacing heftd (process $pid): machines run on"
-        kill "$pid"
-        tail --pid="$pid" -f /dev/null
+        ended "$pid"
     fi
     say "starting heftd in the background; its log is $log"
     install -d -m 711 "$run"

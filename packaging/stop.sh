@@ -7,11 +7,10 @@ if under_systemd && [ -e "$units/heft.service" ]; then
     systemctl disable -q --now heft.socket heft.service
 fi
 if pid=$(running_pid); then
-    kill "$pid"
-    tail --pid="$pid" -f /dev/null
+    ended "$pid"
 fi
 if [ -x "$prefix/bin/heftd" ] && [ -d "$data" ]; then
     say "stopping machines and networks"
     (heftd --teardown --log-level warning)
 fi
-rm -f "$pid_file" "$run/fingerprint"
+rm -f "$pid_file" "$run/fingerprint" "$socket"

@@ -24,6 +24,7 @@ from heft.engine.settings import Settings
 from heft.engine.user_ranges import Remap
 from heft.errors import HeftError, InvalidArgument
 from heft.failures import refused
+from heft.host import cgroups
 from heft.host.lock import DirectoryLock
 from heft.layout import DEFAULT_CONFIGURATION, DEFAULT_DATA, DEFAULT_RUN, Layout
 from heft.networks.settings import NetworkSettings
@@ -153,7 +154,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     engine = await Engine.open(engine_settings(arguments))
     if arguments.teardown:
         await engine.tear_down()
-        return await engine.close()
+        await engine.close()
+        return cgroups.remove_empty(cgroups.detect(), arguments.cgroup_parent)
     server = Server(engine, addresses)
     await server.start()
     log.info("heftd %s serves on %s", __version__, addresses.socket or "the passed socket")

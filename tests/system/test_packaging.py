@@ -3,6 +3,7 @@
 import configparser
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from heft.host import cgroups
 from heft.layout import Layout
 from tests.harness.isolation import CGROUP_PARENT
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
 SCRIPTS = sorted(PACKAGING.glob("*.sh"))
-LISTS = [PACKAGING / f"packages.{name}" for name in ("run", "test", "bench")]
+LISTS = [PACKAGING / f"packages.{name}" for name in ("run", "arm64", "foreign", "test", "bench")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PASS_ON = """
 import os, sys
@@ -237,3 +239,51 @@ def test_start_and_stop_in_the_background(tmp_path, clean_host):
     script("stop.sh")
     assert not pid_file.exists()
     script("stop.sh")
+
+    # One that is dead already, and one that nobody knows the id of.
+    script("start.sh")
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    script("stop.sh")
+    script("start.sh")
+    lost = int(pid_file.read_text())
+    pid_file.unlink()
+    script("stop.sh")
+    assert not Path(f"/proc/{lost}").exists()
+    assert not (tmp_path / "run/heft.sock").exists()
+    assert not any(directory.exists() for directory in groups())
+
+
+def groups() -> list[Path]:
+    layout = cgroups.detect()
+    return [each.mount / CGROUP_PARENT.lstrip("/") for each in layout.hierarchies]
+
+
+def test_what_is_optional_is_done_without(tmp_path: Path) -> None:
+    """Packages that no archive has: one line for those that are optional, else an error."""
+    listing = tmp_path / "packages.none"
+    listing.write_text("heft-has-no-such-package - nothing\n")
+    for name in ("packages.sh", "places.sh"):
+        (tmp_path / name).write_bytes((PACKAGING / name).read_bytes())
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "apt-get").write_text("#!/bin/sh\necho 'E: Unable to locate it'\nexit 100\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [tmp_path / "packages.sh", *options, "none"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    done = run("--optional")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "==> they cannot be had here: E: Unable to locate it"
+    assert run().returncode == 1
+
+
+def test_what_is_shown_ends_with_the_commands_status(tmp_path: Path) -> None:
+    code = (PACKAGING / "show.sh").read_text()
+    timed = re.search(r"^timed\(\) \{\n.*?^\}\n", code, re.MULTILINE | re.DOTALL)
+    assert timed
+    script = f"set -eu\nheft() {{ return 3; }}\n{timed[0]}timed ps\necho went on\n"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert re.fullmatch(r"\n\$ heft ps\n\[\d+ ms\]\n", done.stdout)

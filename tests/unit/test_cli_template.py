@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heft.cli.failures import Failure
 from heft.cli.tables import Listing
-from heft.cli.template.evaluate import Template
+from heft.cli.template.evaluate import BROKEN_TEMPLATE, Template, of_one
 
 THING: dict[str, Any] = {
     "Name": "/web",
@@ -92,6 +92,13 @@ def test_errors_say_where(template: str, message: str) -> None:
     with pytest.raises(Failure) as caught:
         render(template)
     assert message in caught.value.message
+
+
+def test_broken_formats_of_one_thing_end_as_dockers() -> None:
+    with pytest.raises(Failure) as caught:
+        of_one("{{.Foo")
+    assert caught.value.code == BROKEN_TEMPLATE
+    assert caught.value.message == "template parsing error: template: :1: unclosed action"
 
 
 @given(st.text(alphabet='{}.$|()"`-_aifendrg 01,:=\\', max_size=40))

@@ -302,6 +302,13 @@ class Group:
         return True
 
 
+def remove_empty(layout: Layout, path: str) -> None:
+    """Remove a group from each hierarchy where nothing is in it, nor under it."""
+    for directory in Group(layout, path).directories():
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
 def children(layout: Layout, parent: str) -> frozenset[str]:
     """Give the names of the groups directly under a path, in any hierarchy."""
     names: set[str] = set()

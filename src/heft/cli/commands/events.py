@@ -42,9 +42,9 @@ def _shower(form: str) -> Callable[[dict[str, Any]], str]:
         return line
     if form in ("json", "{{json .}}"):
         return lambda event: json.dumps(event, separators=(",", ":"), ensure_ascii=False)
-    from heft.cli.template.evaluate import Template
+    from heft.cli.template.evaluate import of_one
 
-    template = Template(form)
+    template = of_one(form)
     return lambda event: template.render(_fields(event))
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def run(call: Invocation) -> int:
     """Print what the daemon knows of itself and of its host."""
     if form := call.flags.text("format"):
-        from heft.cli.template.evaluate import Template
+        from heft.cli.template.evaluate import of_one
 
         known = {**call.client.get("/info"), "ClientInfo": {"Version": __version__}}
-        print(Template("{{json .}}" if form == "json" else form).render(known))
+        print(of_one(form).render(known))
         return 0
     print(f"Client:\n Version:    {__version__}\n\nServer:")
     try:

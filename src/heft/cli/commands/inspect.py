@@ -97,9 +97,9 @@ def _print(found: list[Any], form: str) -> None:
     if not form:
         sys.stdout.write(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
         return
-    from heft.cli.template.evaluate import Template
+    from heft.cli.template.evaluate import of_one
 
-    template = Template("{{json .}}" if form == "json" else form)
+    template = of_one(form)
     for thing in found:
         sys.stdout.write(template.render(thing) + "\n")
 

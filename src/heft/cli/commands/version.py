@@ -35,10 +35,10 @@ def run(call: Invocation) -> int:
     except Failure as error:
         failure = error
     if form := call.flags.text("format"):
-        from heft.cli.template.evaluate import Template
+        from heft.cli.template.evaluate import of_one
 
         both = {"Client": client, "Server": server}
-        print(Template("{{json .}}" if form == "json" else form).render(both))
+        print(of_one(form).render(both))
     else:
         _print(client, server)
     if failure is not None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+BROKEN_TEMPLATE = 64
 ESCAPES = {r"\t": "\t", r"\n": "\n"}
 """What Docker's clients put in for these in formats, since shells make them hard to type."""
 
@@ -30,6 +31,18 @@ class Template:
         run = _Run(value, self._functions)
         run.block(self._nodes, value)
         return "".join(run.output)
+
+
+def of_one(form: str) -> Template:
+    """Read the format of a command that shows things one by one, `json` included.
+
+    Raises `Failure` for a template that is broken, with the status that Docker's ends with then.
+    """
+    try:
+        return Template("{{json .}}" if form == "json" else form)
+    except Failure as error:
+        reason = error.message.removeprefix("failed to parse template: ")
+        raise Failure(f"template parsing error: {reason}", BROKEN_TEMPLATE) from None
 
 
 class _Run:
