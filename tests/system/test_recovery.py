@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -158,6 +159,9 @@ def test_a_killed_workload_is_seen(daemon: Daemon) -> None:
     assert state(daemon, "box")["ExitCode"] == 137
 
 
+KILLS, ROUNDS = 12, 40
+
+
 class Load:
     """A client that makes and unmakes machines, and remembers what it was promised."""
 
@@ -170,8 +174,8 @@ class Load:
         self.unsure: set[str] = set()
         self.rounds = 0
 
-    def work(self, until: float) -> None:
-        while time.monotonic() < until:
+    def work(self, over: threading.Event) -> None:
+        while not over.is_set():
             self.rounds += 1
             name = f"load-{self.number}-{self.rounds}"
             try:
@@ -203,21 +207,27 @@ class Load:
         return self.daemon.request(method, path, body, timeout=SECONDS).status
 
 
+def rounds(loads: list[Load]) -> int:
+    return sum(load.rounds for load in loads)
+
+
 def test_killed_at_random_under_load(daemon: Daemon) -> None:
     loads = [Load(daemon, number) for number in range(4)]
-    end = time.monotonic() + patience(12)
-    chance = random.Random(2)
+    end = time.monotonic() + patience(60)
+    over, chance = threading.Event(), random.Random(2)
     with concurrent.futures.ThreadPoolExecutor(len(loads)) as pool:
-        working = [pool.submit(load.work, end) for load in loads]
+        working = [pool.submit(load.work, over) for load in loads]
         kills = 0
-        while time.monotonic() < end - 1:
-            time.sleep(chance.uniform(0.1, 0.9))
-            daemon.restart()
-            kills += 1
+        try:
+            while (kills < KILLS or rounds(loads) < ROUNDS) and time.monotonic() < end:
+                time.sleep(chance.uniform(0.1, 0.9))
+                daemon.restart()
+                kills += 1
+        finally:
+            over.set()
         for each in working:
             each.result()
-    assert kills > 5
-    assert sum(load.rounds for load in loads) > 20
+    assert (kills >= KILLS, rounds(loads) >= ROUNDS) == (True, True)
     rows = daemon.request("GET", "/containers/json?all=1").json
     states = {row["Names"][0][1:]: row["State"] for row in rows}
     for load in loads:

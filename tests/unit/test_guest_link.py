@@ -424,19 +424,22 @@ async def test_what_breaks_the_protocol_ends_the_session(hostile, what, caplog):
 
 
 async def test_a_flood_leaves_the_loop_to_others(hostile):
-    """Tiny pieces of output, as many as there may be, all in one go."""
+    """Tiny pieces of output, as many as there may be, all in one go.
+
+    Judged by the thread's own time: what else the host does meanwhile is not the link's doing.
+    """
     inflow = Inflow(2)
     hostile.link.add(inflow, lasting=True)
     flood = b"".join(data(2, at, b"x") for at in range(STREAM_ROOM))
     saying = asyncio.ensure_future(hostile.say(flood))
-    longest, last = 0.0, time.perf_counter()
+    longest, last = 0.0, time.thread_time()
     while inflow.received < STREAM_ROOM:
         await asyncio.sleep(0)
-        now = time.perf_counter()
+        now = time.thread_time()
         longest, last = max(longest, now - last), now
     await saying
     assert hostile.connections == 1
-    assert longest < 0.25, "a bound for a busy machine; a turn of the loop takes 3 ms"
+    assert longest < 0.1, "a turn of the loop takes 3 ms"
 
 
 async def test_a_guest_that_reads_nothing_is_given_up(hostile):
