@@ -1,17 +1,22 @@
 """The daemon is killed at every step of a heavy machine's life, and at random while it talks."""
 
 import contextlib
+import os
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 
+from heft.guest.monitors import user_of
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
+from tests.harness.pace import patience
 from tests.harness.serving import emptied, serving
 from tests.system.test_daemon_crash import die_at, points, state
 
@@ -171,3 +176,66 @@ def test_killed_at_random_while_they_talk(daemon: Daemon) -> None:
         logged = client("logs", name)
         assert logged.stdout.splitlines() == [f"out {i}" for i in range(count)]
         assert logged.stderr.splitlines() == [f"err {i}" for i in range(count)]
+
+
+def test_a_flood_through_three_daemons_comes_once(daemon: Daemon) -> None:
+    client, count = Client("docker", daemon), 20_000
+    script = f"sleep 1; seq {count}; exit 6"
+    client("run", "--runtime", "heavy", "-d", "--name", "flood", BUSYBOX, "sh", "-c", script)
+    eventually(lambda: client("logs", "--tail", "1", "flood").stdout)
+    for _ in range(3):
+        daemon.restart()
+    assert client("wait", "flood").stdout == "6\n"
+    assert client("logs", "flood").stdout.split() == [str(i) for i in range(1, count + 1)]
+
+
+def qemu_of(machine: str) -> int:
+    """Give the process id of a machine's QEMU: its user has no other processes."""
+    user = user_of(machine)
+    owners = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(FileNotFoundError):
+                owners[int(path.name)] = path.stat().st_uid
+    (found,) = (process for process, owner in owners.items() if owner == user)
+    return found
+
+
+def test_who_waits_for_a_machine_whose_qemu_is_killed_is_told(daemon: Daemon) -> None:
+    """At once, and of which machine, in the midst of exec, logs and cp; exec ends as killed."""
+    client = Client("heft", daemon)
+    script = "while :; do echo on; sleep 0.1; done"
+    client("run", "--weight", "heavy", "-d", "--name", "doomed", BUSYBOX, "sh", "-c", script)
+    client("exec", "doomed", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=100")
+    with contextlib.ExitStack() as stack:
+        waiting = {
+            words[0]: stack.enter_context(
+                subprocess.Popen(
+                    [*client.program, *words],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=daemon.environment,
+                )
+            )
+            for words in (
+                ("exec", "doomed", "sh", "-c", "echo in; sleep 1000"),
+                ("logs", "-f", "doomed"),
+                ("cp", "doomed:/big", "-"),
+            )
+        }
+        for each in waiting.values():
+            assert each.stdout is not None
+            assert each.stdout.read(2)
+        machine = daemon.request("GET", "/containers/doomed/json").json
+        began = time.monotonic()
+        os.kill(qemu_of(machine["Id"]), signal.SIGKILL)
+        ended = {name: each.communicate(timeout=SECONDS) for name, each in waiting.items()}
+        took = time.monotonic() - began
+    said = {name: errors.decode() for name, (_, errors) in ended.items()}
+    codes = {name: each.returncode for name, each in waiting.items()}
+    assert took < patience(5)
+    assert codes["exec"] == 128 + signal.SIGKILL
+    assert codes["cp"] == 1
+    assert "container doomed ended while it was copied from: its QEMU was killed" in said["cp"]
+    assert codes["logs"] == 0
+    assert state(daemon, "doomed") == "exited"

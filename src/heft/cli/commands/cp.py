@@ -6,12 +6,13 @@ import base64
 import os
 import stat
 import sys
+import time
 
 from heft.cli import json_text
 from heft.cli.client import path as place_of
 from heft.cli.command import Command
 from heft.cli.connection import file_blocks
-from heft.cli.failures import Failure, Refusal
+from heft.cli.failures import Failure, Refusal, Unreachable
 from heft.cli.flags import switch
 from heft.cli.frames import write_all
 from heft.cli.human import size as human
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from heft.cli.command import Invocation
 
+ENDED_SECONDS = 1.0
+"""How long a machine's end may take to be recorded."""
 _HEADER = "x-docker-container-path-stat"
 _GO_DIRECTORY, _GO_LINK = 1 << 31, 1 << 27
 
@@ -41,10 +44,28 @@ def run(call: Invocation) -> int:
     if source and target:
         raise Failure("copying between containers is not supported")
     if source:
-        return _out(call, source, source_path, target_path)
+        try:
+            return _out(call, source, source_path, target_path)
+        except Unreachable as lost:
+            raise _cut(call, source, lost) from lost
     if target:
         return _in(call, source_path, target, target_path)
     raise Failure("must specify at least one container source")
+
+
+def _cut(call: Invocation, machine: str, lost: Unreachable) -> Failure:
+    """Say why a copy was cut: an answer that has begun cannot tell that its machine has ended."""
+    deadline = time.monotonic() + ENDED_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            state = call.client.get(place_of("containers", machine, "json"))["State"]
+        except Failure:
+            return lost
+        if not state["Running"]:
+            why = f": {state['Error']}" if state["Error"] else ""
+            return Failure(f"container {machine} ended while it was copied from{why}")
+        time.sleep(0.05)
+    return lost
 
 
 def _asserts_directory(path: str) -> bool:
