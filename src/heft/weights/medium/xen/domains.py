@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,13 +74,14 @@ class Running:
 
     async def _found(self) -> toolstack.Listed:
         """Wait for the domain, and for its console."""
-        uuid = configuration.uuid_of(self.machine)
+        uuid, begun = configuration.uuid_of(self.machine), time.monotonic()
         while True:
             domain = await toolstack.find(uuid)
             with contextlib.suppress(HostError):  # it is made, but nobody was told of its console
                 if domain is not None and await toolstack.terminal(domain):
                     return domain
-            await asyncio.sleep(_PAUSE)
+            # Each look is a process or two: they must not hold up what is looked for.
+            await asyncio.sleep(max(_PAUSE, (time.monotonic() - begun) / 4))
 
     def said(self) -> str:
         """Give what xl has said, or else the last that came by the line."""
