@@ -34,7 +34,7 @@ WITH_GUESTS = (
 
 And at medium for those marked `shares`.
 """
-EVERY_TIME = ("test_run", "test_streams", "test_update", "test_docker_py")
+EVERY_TIME = ("test_run", "test_streams", "test_update", "test_docker_py", "test_every_flag")
 """Of these, those that run at medium each time; the others do there with what is `long`."""
 
 

@@ -34,6 +34,7 @@ from heft.host import emulators
 from heft.model.machine import Machine, MountKind, MountPoint, State
 from heft.model.request import Created
 from heft.undo import Undo
+from heft.weights.abilities import Exchanging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,6 +65,7 @@ async def create(
     machine, warnings = plan(parts, request)
     wanted = mounts.plan(machine.config, machine.host_config, _inherited(parts, machine))
     _check_sources(wanted)
+    _accept(parts, machine, wanted)
     parts.records.add(machine)
     async with Undo() as undo:
         undo.push("remove what was made of it", lambda: remove(machine.id))
@@ -108,6 +110,9 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
         user_ranges.check(host, parts.settings.remap)
     user_ranges.mode(host)
     warnings += refusals.check(host, bounds_upper=parts.weights[weight].bounds_upper)
+    own_kernel = parts.weights[weight].own_kernel
+    warnings += refusals.useless(request.host_config, own_kernel=own_kernel)
+    refusals.check_endpoints(request.endpoints)
     validation.upper_size(host)
     for extra in host.extra_hosts:
         files.extra_host(extra)
@@ -256,6 +261,14 @@ def _inherited(parts: Parts, machine: Machine) -> list[MountPoint]:
     return inherited
 
 
+def _accept(parts: Parts, machine: Machine, wanted: tuple[Wanted, ...]) -> None:
+    """Let the weight refuse the machine before anything of it is made."""
+    weight = parts.weight(machine)
+    if isinstance(weight, Exchanging):
+        points = tuple(_point(mount) for mount in wanted)
+        weight.accept(parts.launch(msgspec.structs.replace(machine, mounts=points)))
+
+
 def _check_sources(wanted: tuple[Wanted, ...]) -> None:
     for mount in wanted:
         if mount.kind is MountKind.BIND and not mount.make_source:
@@ -280,10 +293,16 @@ async def _settle(parts: Parts, machine: Machine, wanted: Wanted) -> MountPoint:
             contextlib.suppress(FileExistsError),
         ):
             Path(wanted.source).mkdir(parents=True, exist_ok=True)
+    return _point(wanted)
+
+
+def _point(wanted: Wanted) -> MountPoint:
+    """Give what is known of a mount before its volume is there."""
     return MountPoint(
         kind=wanted.kind,
         source=wanted.source,
         target=wanted.target,
+        volume=wanted.volume,
         read_only=wanted.read_only,
         read_only_below=wanted.read_only_below,
         recursive=wanted.recursive,

@@ -379,14 +379,15 @@ class Life:
         async with self._lock:
             await names.rename(self._parts, self.machine, name)
 
-    async def update(self, asked: Update) -> None:
-        """Change its limits and restart policy; at once where it runs."""
+    async def update(self, asked: Update) -> tuple[str, ...]:
+        """Change its limits and restart policy; at once where it runs. Gives warnings."""
         async with self._lock:
             machine = self.machine
             if machine.state in (State.REMOVING, State.DEAD):
                 raise Conflict("container is marked for removal and cannot be updated")
-            await updates.update(self._parts, machine, asked)
+            warnings = await updates.update(self._parts, machine, asked)
             self._parts.tell(machine, "update")
+            return warnings
 
     async def close(self) -> None:
         """Stop watching; the machine goes on."""

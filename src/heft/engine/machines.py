@@ -110,9 +110,9 @@ class Machines:
             raise InvalidArgument("Neither old nor new names may be empty")
         await self.life(reference).rename(names.check(name))
 
-    async def update(self, reference: str, asked: Update) -> None:
-        """Change its limits and restart policy; at once where it runs."""
-        await self.life(reference).update(asked)
+    async def update(self, reference: str, asked: Update) -> tuple[str, ...]:
+        """Change its limits and restart policy; at once where it runs. Gives warnings."""
+        return await self.life(reference).update(asked)
 
     async def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it; with `volumes`, its anonymous volumes too; with `force`, even if it runs."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.engine import validation
+from heft.engine import refusals, validation
 from heft.errors import Conflict, HeftError, NotSupported
 from heft.faults import reach
 from heft.model.request import Update
-from heft.weights.abilities import Adjustable
+from heft.weights.abilities import Adjustable, Exchanging
 
 if TYPE_CHECKING:
     from heft.engine.parts import Parts
@@ -60,18 +60,21 @@ def _conflicting(why: str) -> Conflict:
     return Conflict(f"Conflicting options: {why}")
 
 
-async def update(parts: Parts, machine: Machine, asked: Update) -> None:
-    """Record the changes, and hold a machine that runs to them; or neither.
+async def update(parts: Parts, machine: Machine, asked: Update) -> tuple[str, ...]:
+    """Record the changes, and hold a machine that runs to them; or neither. Gives warnings.
 
     They are recorded as on their way, so that a daemon that comes after a crash makes it so.
     """
     old = machine.host_config
     new = merged(old, asked)
     validation.check(machine.config, new)
-    live = machine.is_up and any(getattr(new, field) != getattr(old, field) for field in LIMITS)
-    if not live:
+    changes = any(getattr(new, field) != getattr(old, field) for field in LIMITS)
+    if changes:
+        _check(parts, machine, new)
+    warnings = refusals.useless(asked, own_kernel=parts.weight(machine).own_kernel)
+    if not (changes and machine.is_up):
         parts.records.change(machine.id, host_config=new)
-        return
+        return warnings
     machine = parts.records.change(machine.id, host_config=new, adjusting=True)
     reach("update.recorded")
     try:
@@ -85,6 +88,15 @@ async def update(parts: Parts, machine: Machine, asked: Update) -> None:
         except HeftError as error:
             log.warning("container %s: its old limits do not hold: %s", machine.id, error)
         raise
+    return warnings
+
+
+def _check(parts: Parts, machine: Machine, new: HostConfig) -> None:
+    """Raise for limits that the host or the machine's weight refuses, whether it runs or not."""
+    weight = parts.weight(machine)
+    refusals.check(new, bounds_upper=weight.bounds_upper)
+    if isinstance(weight, Exchanging):
+        weight.accept(parts.launch(msgspec.structs.replace(machine, host_config=new)))
 
 
 async def adjust(parts: Parts, machine: Machine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heft.errors import NotSupported
+from heft.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from heft.weights.base import Launch, Namespaces, Resources, Security
 
 _SPREADING = frozenset({"shared", "rshared", "slave", "rslave"})
-INSTEAD = "run it light, or leave the option out"
+INSTEAD = "leave it out, or --weight light"
 
 
 def refuse(launch: Launch) -> None:
-    """Raise `NotSupported` for the first thing asked for that such a machine cannot have.
+    """Raise `InvalidArgument` for the first thing asked for that such a machine cannot have.
 
     Users of the machine's own (`Launch.ids`) are no such thing: a guest's are nobody on the host.
     """
     for what in _refused(launch):
-        raise NotSupported(
+        raise InvalidArgument(
             f"{what}: a machine with a kernel of its own has nothing of the host's kernel to share"
             " or to set",
             hint=INSTEAD,
@@ -38,11 +38,14 @@ def _refused(launch: Launch) -> Iterator[str]:
 
 
 def _of_namespaces(spaces: Namespaces) -> dict[str, bool]:
-    own_ipc = spaces.ipc in ("private", "none", "shareable") and not spaces.ipc_of
     return {
-        "--network host or container:…": spaces.network not in ("private", "none"),
-        "--pid host or container:…": spaces.pid != "private",
-        "--ipc host or container:…": not own_ipc,
+        "--network host": spaces.network == "host",
+        "--network container:…": spaces.network not in ("private", "none", "host"),
+        "--pid host": spaces.pid == "host",
+        "--pid container:…": spaces.pid not in ("private", "host"),
+        "--ipc host": spaces.ipc == "host",
+        "--ipc container:…": bool(spaces.ipc_of)
+        or spaces.ipc not in ("private", "none", "shareable", "host"),
         "--uts host": spaces.uts != "private",
         "--cgroupns host": spaces.cgroup == "host",
     }
@@ -50,7 +53,8 @@ def _of_namespaces(spaces: Namespaces) -> dict[str, bool]:
 
 def _of_security(security: Security) -> dict[str, bool]:
     return {
-        "--device of the host": bool(security.devices or security.device_rules),
+        "--device": bool(security.devices),
+        "--device-cgroup-rule": bool(security.device_rules),
         "--security-opt seccomp=…": security.seccomp not in ("default", "unconfined", ""),
         "--security-opt apparmor=…": security.apparmor not in ("", "unconfined"),
         "--security-opt label=…": any(label != "disable" for label in security.selinux),
@@ -58,12 +62,12 @@ def _of_security(security: Security) -> dict[str, bool]:
 
 
 def _of_limits(limits: Resources) -> dict[str, bool]:
-    throttles = (
-        *(limits.blkio_device_read_bps, limits.blkio_device_write_bps),
-        *(limits.blkio_device_read_iops, limits.blkio_device_write_iops),
-    )
     return {
         "--oom-kill-disable": limits.oom_kill_disable,
-        "--blkio-weight": bool(limits.blkio_weight or limits.blkio_weight_device),
-        "--device-read-bps and the like, of devices of the host": any(throttles),
+        "--blkio-weight": bool(limits.blkio_weight),
+        "--blkio-weight-device": bool(limits.blkio_weight_device),
+        "--device-read-bps": bool(limits.blkio_device_read_bps),
+        "--device-write-bps": bool(limits.blkio_device_write_bps),
+        "--device-read-iops": bool(limits.blkio_device_read_iops),
+        "--device-write-iops": bool(limits.blkio_device_write_iops),
     }

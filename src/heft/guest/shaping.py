@@ -54,7 +54,8 @@ def shape(resources: Resources, accelerator: str, architecture: str = NATIVE) ->
     memory = resources.memory or DEFAULT_MEMORY
     if memory < LEAST_MEMORY:
         raise InvalidArgument(
-            f"a machine with a kernel of its own needs at least {LEAST_MEMORY >> 20} MiB of memory",
+            "--memory: a machine with a kernel of its own needs at least"
+            f" {LEAST_MEMORY >> 20} MiB of memory",
             hint=f"--memory {LEAST_MEMORY >> 20}m",
         )
     rounded = -(-memory // _MIB) * _MIB

@@ -98,6 +98,21 @@ def shared_points(launch: Launch) -> tuple[MountPoint, ...]:
     )
 
 
+def check_kinds(launch: Launch) -> None:
+    """Raise `NotSupported` for binds of what leads nowhere in another kernel."""
+    for point in shared_points(launch):
+        with contextlib.suppress(OSError):  # what is not there is found where it is needed
+            _check_kind(point, os.stat(point.source).st_mode)
+
+
+def _check_kind(point: MountPoint, mode: int) -> None:
+    if kind := _KINDS.get(stat.S_IFMT(mode)):
+        raise NotSupported(
+            f"{point.source}: a {kind} of the host's kernel leads nowhere in another kernel",
+            hint="run it light, or share the directory or file that is behind it",
+        )
+
+
 @contextlib.asynccontextmanager
 async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
     """Serve what a machine shares, in its control group.
@@ -159,11 +174,7 @@ def _open(point: MountPoint) -> int:
     """Open what a mount shows as a mount that is nowhere yet; links in a volume stay inside it."""
     source = open_source(point.source, point.subpath)
     try:
-        if kind := _KINDS.get(stat.S_IFMT(os.fstat(source).st_mode)):
-            raise NotSupported(
-                f"{point.source}: a {kind} of the host's kernel leads nowhere in another kernel",
-                hint="run it light, or share the directory or file that is behind it",
-            )
+        _check_kind(point, os.fstat(source).st_mode)
         return mounts.detached(
             Path(f"/proc/self/fd/{source}"),
             recursive=point.recursive,

@@ -235,6 +235,8 @@ class HostConfig(Wire, frozen=True, kw_only=True):
     devices: list[DeviceMapping] = []
     device_cgroup_rules: list[str] = []
     device_requests: list[dict[str, Any]] = []
+    kernel_memory: int = 0
+    """Bytes; nothing is limited by it: the kernel has given it up."""
     memory_reservation: int = 0
     memory_swap: int = 0
     """Memory and swap together; 0 is twice the memory, -1 is unlimited."""

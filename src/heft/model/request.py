@@ -35,8 +35,11 @@ class Update(Wire, frozen=True, kw_only=True):
     cpu_shares: int = 0
     cpu_period: int = 0
     cpu_quota: int = 0
+    cpu_realtime_period: int = 0
+    cpu_realtime_runtime: int = 0
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
+    kernel_memory: int = 0
     memory: int = 0
     memory_reservation: int = 0
     memory_swap: int = 0

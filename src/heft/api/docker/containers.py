@@ -183,8 +183,8 @@ async def rename(call: Call) -> web.StreamResponse:
 async def update(call: Call) -> web.StreamResponse:
     """Change its limits and restart policy."""
     asked = await call.body(_UPDATE)
-    await call.work.finish(call.engine.machines.update(call.name, asked))
-    return call.json({"Warnings": []})
+    warnings = await call.work.finish(call.engine.machines.update(call.name, asked))
+    return call.json({"Warnings": list(warnings)})
 
 
 async def remove(call: Call) -> web.StreamResponse:

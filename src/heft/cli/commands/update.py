@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from heft.cli.client import path
 from heft.cli.command import Command, each
 from heft.cli.failures import Failure
@@ -48,7 +50,9 @@ def update(call: Invocation) -> int:
 
     def one(name: str) -> None:
         if body:
-            call.client.post(path("containers", name, "update"), body=body)
+            done = call.client.post(path("containers", name, "update"), body=body)
+            for warning in done.get("Warnings") or ():
+                sys.stderr.write(f"WARNING: {warning}\n")
         if weight is not None:
             call.client.post(path("heft", "v1", "machines", name, "weight"), {"weight": weight})
 

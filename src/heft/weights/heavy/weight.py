@@ -154,6 +154,7 @@ class HeavyWeight(Reach):
     def accept(self, launch: Launch) -> None:
         """Raise for what it refuses of a machine."""
         refuse(launch)
+        shares.check_kinds(launch)
         shaping.shape(launch.resources, "tcg")
         architectures.of_platform(launch.platform)
 

@@ -92,7 +92,7 @@ class UserMode:
         """Raise for what such a machine cannot have."""
         if shaping.quota(launch.resources) > (launch.resources.cpu_period or shaping.PERIOD):
             raise NotSupported(
-                "a medium machine has one processor, of which --cpus can give it less",
+                "--cpus, --cpu-quota: a medium machine has one processor, or less of it",
                 hint="--cpus 1, or --weight heavy",
             )
 

@@ -401,7 +401,8 @@ def _refuse(launch: Launch) -> None:
     refuse(launch)
     if shared_points(launch):
         raise NotSupported(
-            "a medium machine has no volumes and binds", hint="--weight heavy, --weight light"
+            "--volume, --mount, --volumes-from: a medium machine has no volumes and binds",
+            hint="--weight heavy, --weight light",
         )
     if launch.init_system:
         raise NotSupported("a medium machine boots no whole system", hint="--weight heavy")
