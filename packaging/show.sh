@@ -41,7 +41,6 @@ timed images debian
 # shellcheck disable=SC2016  # it is the machine's shell that is to put in what they stand for
 timed run --rm debian sh -c 'echo "Debian $(cat /etc/debian_version) on $(hostname): process $$"'
 timed run --rm --memory 64m --cpus 0.5 --network none debian true
-timed weights
 # Kernels of guests are fetched here, so that what is measured below takes as long every time. What
 # cannot be fetched, `heft weigh` says.
 for kit in uml debian ${foreign:+debian-arm64}; do
@@ -49,7 +48,8 @@ for kit in uml debian ${foreign:+debian-arm64}; do
         timed kit pull "$kit" || true
     fi
 done
-say "measuring that image at every weight that works here (some ten seconds, a minute with arm64)"
+timed weights
+say "measuring that image at every weight that works here (half a minute, or a whole one with arm64)"
 # shellcheck disable=SC2086  # none, or two words
 timed weigh ${foreign:+--platform $foreign} debian
 if [ -n "${SUDO_USER:-}" ]; then
