@@ -65,9 +65,9 @@ class Terminal:
         self.seen += data
         return bool(data)
 
-    def ended(self) -> int:
-        """Read to the end, and give the exit status."""
-        deadline = time.monotonic() + SECONDS
+    def ended(self, seconds: float = SECONDS) -> int:
+        """Read to the end, within a time, and give the exit status."""
+        deadline = time.monotonic() + seconds
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"it does not end: {self.seen!r}"
             if select.select([self._ours], [], [], 0.02)[0]:

@@ -772,7 +772,11 @@ async def test_odd_tags(other: Store, tag: object) -> None:
 
 @pytest.mark.parametrize("length", [-1, 1, 1 << 40])
 async def test_a_length_that_is_a_lie(other: Store, length: int) -> None:
-    """A blob of the right bytes, announced as fewer or more."""
+    """A blob of the right bytes, announced as fewer or more.
+
+    Where the surplus comes with the answer's head, it is taken for another answer, and a bad one.
+    """
+    said = r"has not the .* bytes" + ("|Bad status line" if length == -1 else "")
     claimed = {"Content-Length": str(length if length > 1 else len(LAYER) + length)}
     with registries.proxy("") as proxy:
         blob = f"/blobs/{_digest(LAYER)}"
@@ -781,7 +785,7 @@ async def test_a_length_that_is_a_lie(other: Store, length: int) -> None:
             blob: lie, f"/blobs/{_digest(GOOD)}": say(GOOD),
             "/manifests/": say(_manifest(GOOD, _layer()), MANIFEST_TYPES[0]),
         })  # fmt: skip
-        with pytest.raises(InvalidArgument, match=r"has not the .* bytes"):
+        with pytest.raises((InvalidArgument, HostError), match=said):
             await other.pull(f"{proxy.host}/lie:1")
     assert other.nothing_kept()
 

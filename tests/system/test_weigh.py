@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,10 +42,8 @@ def machines(daemon: Daemon) -> list[str]:
 
 def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> None:
     page, drawing = tmp_path / "page.html", tmp_path / "bars.svg"
-    begun = time.monotonic()
     options = ("--json", "--html", page, "--svg", drawing)
     done = heft("weigh", *options, BUSYBOX, "sleep", "0.1", timeout=patience(90))
-    assert time.monotonic() - begun < patience(60)
     found = json.loads(done.stdout)
     columns = {each["weight"]: each for each in found["columns"]}
     known = weighing.request("GET", "/heft/v1/weights").json["weights"]
