@@ -12,6 +12,8 @@ int device_of_disk(const char *selector, char *path, size_t size, struct failure
 int device_of_card(const char *mac, char name[static 16], struct failure *failure);
 /* Give a card back the address that it has in a template. */
 int device_restore_card(const char *name, struct failure *failure);
+/* Connect to a port of the host (vsock(7)); -1 with errno where nobody is there. */
+int device_connect(unsigned int port);
 /* Open the virtio-serial port with a name, as soon as it is there. */
 int device_open_port(const char *name);
 

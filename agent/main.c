@@ -103,9 +103,12 @@ static void make_raw(int line)
 static int open_stream(bool *paced)
 {
     const char *path = parameter("heft.agent");
-    int fd = path != NULL ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
-                          : device_open_port(PORT);
-    if (fd < 0)
+    unsigned int port;
+    int fd = path == NULL                             ? device_open_port(PORT)
+             : sscanf(path, "vsock:%u", &port) == 1 ? device_connect(port)
+                                                    : open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC
+                                                                     | O_NOCTTY);
+    if (fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         panic("the way to the daemon");
     *paced = isatty(fd);
     if (*paced)

@@ -73,7 +73,8 @@ fingerprint() (
         foreign
         find src/heft -name __pycache__ -prune -o -type f -print | LC_ALL=C sort | tr '\n' '\0' |
             xargs -0 sha256sum
-        sha256sum agent/* pyproject.toml packaging/constraints.txt packaging/install.sh packaging/places.sh
+        find agent -type f -print | LC_ALL=C sort | tr '\n' '\0' | xargs -0 sha256sum
+        sha256sum pyproject.toml packaging/constraints.txt packaging/install.sh packaging/places.sh
     } | sha256sum | cut -d' ' -f1
 )
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "agent"
 BUILDS = Path(__file__).parents[2] / ".build"
-PROGRAMS = ("heft-agent", "heft-agent-arm64", "heft-agent-s390x", "heft-tsc", "heft-weigh")
+PROGRAMS = (
+    *("heft-agent", "heft-agent-arm64", "heft-agent-s390x"),
+    *("heft-tsc", "heft-vsock", "heft-weigh"),
+)
 
 
 @functools.cache
 def built() -> Path:
     """Give the directory with the programs `heft-agent`, also for arm64, and the rest."""
-    files = sorted(path for path in SOURCES.iterdir() if path.is_file())
+    files = sorted(path for path in SOURCES.rglob("*") if path.is_file())
     state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     directory = BUILDS / f"agent-{state}"
     if not all((directory / name).exists() for name in PROGRAMS):

@@ -1,5 +1,6 @@
 """Medium machines, through the real `docker` and `heft`, with a real User Mode Linux."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -84,7 +85,6 @@ def test_a_kernel_of_its_own_streams_and_codes(docker):
 
 
 def test_much_more_than_its_line_holds_goes_in_and_out(docker, tmp_path):
-    """Its line stops for good where more is written to it than is read."""
     content = os.urandom(1 << 17).hex()
     (tmp_path / "in").write_text(content)
     assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "600").returncode == 0
@@ -274,7 +274,7 @@ def test_its_kernel_can_do_nothing_on_the_host(docker, daemon):
     root = found[0] / "root"
     assert sorted(path.name for path in root.iterdir()) == [
         *("base", "bin", "dev", "initramfs", "kernel", "lib", "lib64", "modules", "proc", "run"),
-        *("sbin", "tmp", "upper", "usr"),
+        *("sbin", "tmp", "upper", "usr", "vsock"),
     ]
 
 
@@ -285,13 +285,49 @@ def test_its_kernel_killed_all_of_it_is_gone_within_a_second(docker, daemon):
     machine = daemon.request("GET", "/containers/box/json").json["Id"]
     user = user_of(machine)
     own = {path.name for path in processes_of(user)}
-    (kernel,) = (pid for pid in own if parent_of(pid) not in own)
+    (device,) = (pid for pid in own if parent_of(pid) not in own)
+    (kernel,) = (pid for pid in own if parent_of(pid) == device)
     os.kill(int(kernel), signal.SIGKILL)
     time.sleep(1)
     assert processes_of(user) == []
     ended = state(daemon, "box")
     assert (ended["Status"], ended["ExitCode"]) == ("exited", 137)
     assert ended["Error"] == "its kernel has ended"
+
+
+def test_its_device_killed_the_machine_ends_and_its_policy_acts(docker, daemon):
+    words = ("-d", "--name", "box", "--restart", "always")
+    assert run(docker, *words, BUSYBOX, "sh", "-c", "echo here; sleep 600").returncode == 0
+    until(lambda: docker("logs", "box").stdout == "here\n")
+    machine = daemon.request("GET", "/containers/box/json").json["Id"]
+    own = {path.name for path in processes_of(user_of(machine))}
+    (device,) = (pid for pid in own if parent_of(pid) not in own)
+    assert Path("/proc", device, "comm").read_text() == "vsock\n"
+    os.kill(int(device), signal.SIGKILL)
+    until(lambda: docker("logs", "box").stdout == "here\nhere\n")
+    assert daemon.request("GET", "/containers/box/json").json["RestartCount"] == 1
+    assert not own & {path.name for path in processes_of(user_of(machine))}
+
+
+def test_a_daemon_killed_while_much_goes_in_leaves_a_machine_to_go_on_with(
+    docker, daemon, tmp_path
+):
+    content = os.urandom(1 << 20) * 48
+    (tmp_path / "in").write_bytes(content)
+    assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "600").returncode == 0
+    for seconds in (0.1, 0.4):
+        copying = subprocess.Popen(
+            ("docker", "cp", str(tmp_path / "in"), "box:/in"),
+            env=daemon.environment,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        daemon.restart()
+        copying.wait(SECONDS)
+        assert docker("exec", "box", "echo", "there").stdout == "there\n"
+    docker("cp", str(tmp_path / "in"), "box:/in")
+    seen = docker("exec", "box", "sha256sum", "/in").stdout.split()[0]
+    assert seen == hashlib.sha256(content).hexdigest()
 
 
 PROBE = """

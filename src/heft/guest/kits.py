@@ -33,7 +33,14 @@ from heft.errors import (
 )
 from heft.failures import translated
 from heft.faults import reach
-from heft.guest import architectures, kernel_packages, kernels, kit_files, module_tree
+from heft.guest import (
+    architectures,
+    initramfs,
+    kernel_packages,
+    kernels,
+    kit_files,
+    module_tree,
+)
 from heft.guest.kit_files import KitRecord, Origin
 from heft.host import seals
 
@@ -155,7 +162,8 @@ class Kits:
     def get(self, name: str) -> Kit | None:
         """Give a kit that is there and looks whole; blocks, for longer where a file was touched."""
         kit = self._find(name)
-        return None if kit is None or _is_damaged(kit) or _has_lost_initramfs(kit) else kit
+        whole = kit is not None and not (_is_damaged(kit) or _lacks_modules(kit))
+        return kit if whole and kit is not None and not _has_lost_initramfs(kit) else None
 
     def list(self) -> tuple[Kit, ...]:
         """Give all kits that are there."""
@@ -373,7 +381,7 @@ class Kits:
     def _look(self, name: str) -> tuple[Kit | None, _Lacks]:
         """Give a kit that is there, and what of it has to be made anew."""
         kit = self._find(name)
-        if kit is None or _is_damaged(kit):
+        if kit is None or _is_damaged(kit) or _lacks_modules(kit):
             return kit, _Lacks.ALL
         if _has_lost_initramfs(kit) or self._agent_digest(name) != kit.record.agent:
             return kit, _Lacks.INITRAMFS
@@ -412,6 +420,12 @@ def _is_damaged(kit: Kit) -> bool:
     return _differs(kit, kit.kernel, kit.record.kernel) or _differs(
         kit, kit.modules, kit.record.modules
     )
+
+
+def _lacks_modules(kit: Kit) -> bool:
+    """Say whether an earlier Heft made it, whose machines needed less of their kernel."""
+    needed = initramfs.OF_PROCESS if kit.is_program else ()
+    return not all(kit_files.has_module(kit.directory, name) for name in needed)
 
 
 def _has_lost_initramfs(kit: Kit) -> bool:

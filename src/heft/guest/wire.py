@@ -37,7 +37,14 @@ class Line(NamedTuple):
     writing: int
 
 
-Connection = socket.socket | Line
+class Pipes(NamedTuple):
+    """Two pipes, one for each direction: descriptors."""
+
+    reading: int
+    writing: int
+
+
+Connection = socket.socket | Line | Pipes
 """The wire's own from then on."""
 
 

@@ -43,13 +43,17 @@ class Started:
     """What it says: a file in memory."""
 
 
-def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line) -> Started:
-    """Start the kernel of a machine in its group and jail. Raises `HostError`."""
+def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line, vsock: Path) -> Started:
+    """Start the kernel of a machine in its group and jail, under `vsock` (the program heft-vsock).
+
+    Raises `HostError`.
+    """
     run, user = RunDirectory(launch.run), user_of(launch.id)
     run.make(user, (group.path,))
     base, upper = _disks(launch, user)
     modules = setup.loads_modules(launch)
-    readable = [(kit.kernel, uml.KERNEL), (kit.initramfs, uml.INITRAMFS), (base, uml.BASE)]
+    readable = [(vsock, uml.VSOCK), (kit.kernel, uml.KERNEL)]
+    readable += [(kit.initramfs, uml.INITRAMFS), (base, uml.BASE)]
     readable += [(kit.modules, uml.MODULES)] if modules else []
     with contextlib.ExitStack() as opened:
 

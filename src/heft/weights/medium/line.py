@@ -1,12 +1,11 @@
-"""The serial line of a guest, as the daemon has it: two named pipes in the run's directory.
+"""The line of a guest to its daemon, as this has it: two named pipes in the run's directory.
 
-They belong to the daemon and the guest gets them as descriptors: what it could put in their place
-would be opened by root.
+They belong to the daemon and the guest's monitor gets them as descriptors: what it could put in
+their place would be opened by root. What was said stays in them while there is no daemon.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -16,23 +15,19 @@ from typing import TYPE_CHECKING
 from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import wire
-from heft.weights.medium import uml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _ROOM = 1 << 18
-"""Bytes that each pipe holds (fcntl(2), F_SETPIPE_SZ): twice what a session may have in it."""
-_PAUSE = 0.005
+"""Bytes that each pipe holds (fcntl(2), F_SETPIPE_SZ)."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """The line of one run."""
 
     directory: Path
-    is_ready: bool = False
-    """Whether the guest has said that bytes arrive as they are."""
 
     def make(self) -> tuple[int, int]:
         """Make it; give the descriptors that are the guest's: to read, to write."""
@@ -45,8 +40,8 @@ class Line:
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _ROOM)
         return heard, said
 
-    async def connect(self) -> wire.Line:
-        """Give the daemon's ends, as soon as the guest is ready. Raises `HostError`."""
+    async def connect(self) -> wire.Pipes:
+        """Give the daemon's ends. Raises `HostError`."""
         try:
             reading = os.open(self._of, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -58,17 +53,16 @@ class Line:
             raise HostError(f"cannot reach the guest: {error.strerror}") from error
         try:
             self._drain()
-            await self._until_ready(reading)
         except BaseException:
             os.close(reading)
             os.close(writing)
             raise
-        return wire.Line(reading, writing)
+        return wire.Pipes(reading, writing)
 
     def _drain(self) -> None:
         """Take back what an earlier session has sent and the guest, stopped or busy, has not read.
 
-        What waits in the line adds up otherwise, and stops it for good.
+        It would stand before the words that open the next, which it may leave no room for.
         """
         with translated("reach the guest"):
             heard = os.open(self._to, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,19 +72,6 @@ class Line:
                         pass
             finally:
                 os.close(heard)
-
-    async def _until_ready(self, reading: int) -> None:
-        said = b""
-        while not self.is_ready:
-            try:
-                piece = os.read(reading, len(uml.READY) - len(said))
-            except BlockingIOError:
-                await asyncio.sleep(_PAUSE)
-                continue
-            said += piece
-            if not piece or not uml.READY.startswith(said):
-                raise HostError("the guest ended before it was ready")
-            self.is_ready = said == uml.READY
 
     @property
     def _to(self) -> Path:

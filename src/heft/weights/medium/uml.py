@@ -1,27 +1,38 @@
 """The command line of User Mode Linux (the kernel's Documentation/virt/uml). Pure.
 
-Everything that it is given comes as a file of its jail or as a descriptor; its serial line is a
-pair of named pipes, which keep what is said while no daemon listens.
+Everything that it is given comes as a file of its jail, as a descriptor, or by its vsock device.
+This is `heft-vsock` (agent/vsock/), which starts the kernel and has the other ends: a pair of named
+pipes, which keep what is said while no daemon listens, and what serves volumes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-KERNEL, INITRAMFS = "/kernel", "/initramfs"
+KERNEL, INITRAMFS, VSOCK = "/kernel", "/initramfs", "/vsock"
 BASE, UPPER, MODULES = "/base", "/upper", "/modules"
 """Where it sees its files."""
-LINE = "/dev/ttyS0"
+LINE_PORT = 1
+"""The port of the host (vsock(7)) at which its agent finds the daemon."""
 DISKS = ("/dev/ubda", "/dev/ubdb", "/dev/ubdc")
 MTU = 1500
-READY = b"HEFT-LINE-READY\n"
-"""What the agent says when its line carries bytes as they are (agent/main.c)."""
+_SOCKET = "vsock"
+"""In the directory that is its own."""
+_VSOCK_DEVICE = 19
+"""The kernel's linux/virtio_ids.h."""
 _FIXED = (
     *("loglevel=4", "panic=-1", "oops=panic", "noreboot", "cryptomgr.notests"),
     # It can miss what happens in the instant in which it goes to sleep (os_idle_sleep lets only the
     # timer wake it up again): with a tick that is made good within 10 ms.
     "nohz=off",
-    *("con=null", "ssl=null", "net.ifnames=0", f"heft.agent={LINE}", "uml_dir=/run", "umid=guest"),
+    *(
+        "con=null",
+        "ssl=null",
+        "net.ifnames=0",
+        f"heft.agent=vsock:{LINE_PORT}",
+        "uml_dir=/run",
+        "umid=guest",
+    ),
 )
 DENIED = (
     *("acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "delete_module"),
@@ -57,10 +68,11 @@ def command(memory: int, plugs: Plugs, *, modules: bool) -> tuple[str, ...]:
     if plugs.card >= 0:
         card = (f"vec0:transport=fd,fd={plugs.card},vec=0,mtu={MTU},mac={plugs.mac}",)
     return (
+        *(VSOCK, _SOCKET, f"{LINE_PORT}={plugs.heard},{plugs.said}", "--"),
         *("env", "-i", "TMPDIR=/tmp", "HOME=/run", KERNEL, f"mem={memory >> 20}M"),
         *(f"initrd={INITRAMFS}", f"ubd0r={BASE}", f"ubd1={UPPER}"),
         *((f"ubd2r={MODULES}",) if modules else ()),
-        *(f"ssl0=fd:{plugs.heard},fd:{plugs.said}", f"con0=null,fd:{plugs.console}"),
+        *(f"virtio_uml.device={_SOCKET}:{_VSOCK_DEVICE}", f"con0=null,fd:{plugs.console}"),
         *card,
         *_FIXED,
     )

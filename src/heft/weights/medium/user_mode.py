@@ -23,6 +23,8 @@ from heft.weights.medium.backend import Traits
 from heft.weights.medium.line import Line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from heft.guest.kits import Kit
     from heft.guest.monitors import Record
     from heft.guest.shaping import Shape
@@ -78,6 +80,10 @@ class UserMode:
         modules=Disk("modules", uml.DISKS[2], "ext4", read_only=True),
     )
 
+    def __init__(self, vsock: Path) -> None:
+        self._vsock = vsock
+        """The program that starts kernels, and is their vsock device."""
+
     async def available(self, kit: Kit | None) -> Availability:
         """Say whether machines can be run so here."""
         try:
@@ -97,16 +103,18 @@ class UserMode:
             )
 
     async def start(self, launch: Launch, kit: Kit, shape: Shape, group: Group) -> Process:
-        """Start a kernel in its group and jail."""
+        """Start a kernel in its group and jail. Raises `NotSupported`, `HostError`."""
+        if not self._vsock.exists():
+            raise NotSupported(f"there is no {self._vsock}", hint="install Heft anew: make up")
         line = Line(launch.run)
-        started = kernel.start(launch, kit, shape, group, line)
+        started = kernel.start(launch, kit, shape, group, line, self._vsock)
         return Process(started.monitor, started.pidfd, line, started.console)
 
     async def adopt(self, launch: Launch, record: Record) -> Process:
         """Take over what an earlier daemon started."""
         pidfd = record.monitor.open()
         said = -1 if pidfd is None else kernel.console_of(record.monitor)
-        line = Line(launch.run, is_ready=True)
+        line = Line(launch.run)
         return Process(record.monitor, -1 if pidfd is None else pidfd, line, said)
 
     async def end(self, launch: Launch, group: Group) -> None:

@@ -86,7 +86,7 @@ class MediumWeight(Reach):
     ) -> None:
         self._settings = settings
         self._kits = kits
-        self._backend = backend or UserMode()
+        self._backend = backend or UserMode(kits.agent.with_name("heft-vsock"))
         self._traits = self._backend.traits
         self.name = self._traits.weight
         self.plug = self._traits.plug
