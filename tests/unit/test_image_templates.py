@@ -1,13 +1,15 @@
 """Templates: what they are told, the apt sources of a host, and programs that stand alone."""
 
+import os
 import struct
+import subprocess
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from heft.errors import InvalidArgument, NotFound, NotSupported
-from heft.host import apt_sources, elf
+from heft.host import apt_sources, elf, usage
 from heft.host.apt_sources import Source
 from heft.images import configs
 from heft.images.templates import debian, debian_ports, registry
@@ -157,6 +159,29 @@ async def test_bad_choices(tmp_path: Path, options: dict[str, str], says: str) -
             tmp_path,
             lambda _: None,
         )
+
+
+def test_what_is_small_is_made_in_memory_where_there_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "available_memory", lambda: 4 << 30)
+    command = debian._place(tmp_path, "minbase", ())
+    assert (command[0], command[-1]) == ("unshare", str(tmp_path))
+    assert debian._place(tmp_path, "standard", ()) == ()
+    assert debian._place(tmp_path, "minbase", ("texlive-full",)) == ()
+    monkeypatch.setattr(usage, "available_memory", lambda: 2 << 30)
+    assert debian._place(tmp_path, "minbase", ()) == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+def test_files_in_memory_go_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "available_memory", lambda: 4 << 30)
+    command = [*debian._place(tmp_path, "apt", ()), "sh", "-c", 'echo > file; stat -f -c %T "$PWD"']
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "tmpfs\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

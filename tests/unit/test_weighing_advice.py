@@ -1,5 +1,6 @@
 """What `heft weigh` advises, out of what was measured."""
 
+from heft.cli.commands import weigh
 from heft.cli.weighing.advice import advise
 from heft.cli.weighing.figures import NATIVE, Column
 
@@ -23,3 +24,12 @@ def test_an_image_of_another_platform_is_advised_on_too() -> None:
     said = advise([NATIVE_COLUMN, column("light", "linux/arm64"),
                    column("heavy", "linux/arm64", cpu=10e6, fork=900)])  # fmt: skip
     assert said.startswith("Take heavy: over all kinds of work measured it is 11 times as slow")
+
+
+def test_platforms_stand_beside_the_images_own() -> None:
+    assert weigh._wanted("", [], "amd64") == [""]
+    assert weigh._wanted("", ["linux/arm64", "linux/amd64", "linux/arm64"], "amd64") == [
+        "",
+        "linux/arm64",
+    ]
+    assert weigh._wanted("linux/arm64", ["linux/arm64"], "amd64") == ["linux/arm64"]
