@@ -1,6 +1,7 @@
 """Pull and push against a real registry, with a proxy between that makes trouble."""
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import gzip
@@ -10,6 +11,7 @@ import os
 import random
 import subprocess
 import time
+import traceback
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPException
@@ -567,6 +569,40 @@ async def test_mirrors(other: Store, tmp_path: Path, plain: Served, pushed: str)
         assert empty.lines("GET /v2/none/tool/manifests/1")
         with pytest.raises(Forbidden, match=r"registry bad\.test is blocked"):
             await other.pull("bad.test/x")
+
+
+async def test_a_proxy_that_wants_another_password(
+    other: Store, proxy: Proxy, pushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, once, and without the password."""
+    with registries.proxy("") as empty:
+        empty.troubles.append(Trouble("", refuse(407, Proxy_Authenticate="Basic"), times=99))
+        monkeypatch.setattr(registries.Handler, "do_CONNECT", registries.Handler.do_GET)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://ann:verysecret@{empty.host}")
+        with pytest.raises(HeftError, match="407") as refusal:
+            await other.pull("registry.test/team/tool:1")
+        assert [each.line for each in empty.asked] == ["CONNECT registry.test:443"]
+        sent = empty.asked[0].headers["Proxy-Authorization"]
+        assert base64.b64decode(sent.removeprefix("Basic ")) == b"ann:verysecret"
+    assert "verysecret" not in str(refusal.value)
+    errors = "".join(traceback.format_exception_only(refusal.value.__cause__))
+    assert "verysecret" not in errors
+
+
+async def test_what_is_blocked_is_neither_searched_nor_signed_in_to(
+    other: Store, tmp_path: Path, plain: Served
+) -> None:
+    (tmp_path / "registries.conf").write_text(
+        f'[[registry]]\nlocation = "{plain.host}"\nblocked = true\n'
+        '[[registry]]\nlocation = "docker.io"\nblocked = true\n'
+    )
+    other.images.remote.web._directory = tmp_path
+    for host, shown in ((plain.host, plain.host), ("", "docker.io")):
+        with pytest.raises(Forbidden, match=f"registry {shown} is blocked"):
+            await other.images.remote.sign_in(host, ANN)
+        with pytest.raises(Forbidden, match=f"registry {shown} is blocked"):
+            await other.images.remote.search(f"{host}/x" if host else "x", 5, NOBODY)
 
 
 async def test_fsck_repairs_from_the_registry(other: Store, proxy: Proxy, pushed: str) -> None:

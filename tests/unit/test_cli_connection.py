@@ -75,6 +75,17 @@ def test_a_body_of_a_length(pair: tuple[Connection, Peer]) -> None:
     assert connection.some() == b"rest"
 
 
+def test_a_body_that_is_broken_off_with_a_reason(pair: tuple[Connection, Peer]) -> None:
+    connection, peer = pair
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    peer.socket.sendall(head + b'3\r\nabc\r\nbroken-off: "b\\u00e4d\\nblob"\r\n')
+    blocks = connection.answer().blocks()
+    assert next(blocks) == b"abc"
+    with pytest.raises(Failure, match="b\u00e4d\nblob") as failure:
+        next(blocks)
+    assert not isinstance(failure.value, Unreachable)
+
+
 def test_a_body_in_chunks_of_any_pieces(pair: tuple[Connection, Peer]) -> None:
     connection, peer = pair
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

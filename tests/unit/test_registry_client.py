@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from heft.errors import Forbidden, HeftError, InvalidArgument
+from heft.errors import Forbidden, HeftError, HostError, InvalidArgument
 from heft.images import configs
 from heft.images.archive import DISK_TYPE
 from heft.images.disks import artifact
@@ -20,7 +20,7 @@ from heft.images.registry import client, configuration, credentials, manifests
 from heft.images.registry.attempts import retry_after
 from heft.images.registry.authorization import challenges
 from heft.images.registry.manifests import Document
-from heft.images.registry.web import Web, proxy_for
+from heft.images.registry.web import Web, proxy_for, through
 
 NAME = Reference.parse("example.test/team/tool:1")
 DIGEST = Reference.parse("example.test/team/tool@sha256:" + "0" * 64)
@@ -221,6 +221,21 @@ def test_a_bad_registries_conf_is_named(tmp_path: Path, text: str, said: str) ->
 def test_proxies(url: str, spared: str, through: str | None) -> None:
     environment = {"HTTPS_PROXY": "proxy:1", "no_proxy": spared}
     assert proxy_for(URL(url), environment) == through
+
+
+def test_what_is_said_of_a_proxy_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for scheme in ("http", "socks5", "http:"):
+        for port in ("3128", "x"):
+            monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://ann:s%C3%A4cret@proxy.test:{port}")
+            try:
+                found = through(URL("https://r.test/v2/"))
+            except HostError as error:
+                assert "cret" not in repr(error) + str(error.__cause__)  # noqa: PT017
+            else:
+                assert (scheme, port) == ("http", "3128")
+                assert found["proxy"] == URL("http://proxy.test:3128")
+                known = base64.b64encode("ann:säcret".encode()).decode()
+                assert found["proxy_headers"] == {"Authorization": f"Basic {known}"}
 
 
 async def test_hosts_without_certificates_of_their_own_share_what_is_known(tmp_path: Path) -> None:

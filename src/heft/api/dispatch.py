@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 FINISH_SECONDS = 5.0
 """How long changes that were begun may take when the daemon stops."""
 NO_BODY = frozenset({204, 304})
+BROKEN_OFF = b"broken-off: "
+"""What Heft's own command takes for the reason, in JSON, in place of a chunk's length."""
+LONGEST_REASON = 4000
 
 
 class Dispatcher:
@@ -69,7 +72,7 @@ class Dispatcher:
     def _refuse(self, request: web.BaseRequest, status: int, message: str) -> web.StreamResponse:
         if request.writer.output_size > 0:
             # The answer has begun: it can only be broken off, which the client sees.
-            return _break_off(request, message)
+            return _break_off(request, message, told=True)
         if status in NO_BODY:
             return web.Response(status=status, headers=COMMON_HEADERS)
         body = encode({"message": message}) + b"\n"
@@ -84,12 +87,19 @@ class Dispatcher:
         await asyncio.gather(*answering, return_exceptions=True)
 
 
-def _break_off(request: web.BaseRequest, why: str) -> web.StreamResponse:
+def _break_off(request: web.BaseRequest, why: str, *, told: bool = False) -> web.StreamResponse:
     """End the connection in the middle of an answer, or note that the client has ended it.
+
+    What comes in chunks ends with one that is none, so that no client takes it for whole; to
+    Heft's own command it says why, where that is to be `told` (`heft.cli.connection`).
 
     The response goes nowhere; with an exception, aiohttp would log a traceback for each client.
     """
     log.info("%s %s broken off: %s", request.method, request.path, why)
-    if request.transport is not None:
-        request.transport.abort()
+    transport = request.transport
+    if transport is not None and told and getattr(request.writer, "chunked", False):
+        transport.write(BROKEN_OFF + encode(why[:LONGEST_REASON]) + b"\r\n")
+        transport.close()
+    elif transport is not None:
+        transport.abort()
     return web.Response()

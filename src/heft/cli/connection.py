@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 
-from heft.cli.failures import Unreachable
+from heft.cli.failures import Failure, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ BLOCK = 1 << 16
 LARGE_BLOCK = 1 << 18
 LONGEST_LINE = 1 << 16
 MOST_HEADERS = 200
+BROKEN_OFF = "broken-off:"
+"""Stands where the length of a chunk should, before why there is none, a text in JSON."""
 ADVICE = {
     errno.ENOENT: "Is heftd running? Start it, or name its socket with -H or HEFT_HOST",
     errno.ECONNREFUSED: "Nothing answers there: is heftd running?",
@@ -288,11 +290,20 @@ class Answer:
             yield block
 
     def _chunks(self) -> Iterator[bytes]:
-        while size := _amount(self.connection.line().partition(";")[0], 16):
+        while size := self._size(self.connection.line()):
             yield from self._exactly(size)
             self.connection.line()
         while self.connection.line():
             pass
+
+    @staticmethod
+    def _size(line: str) -> int:
+        """Read how long a chunk is. Raises `Failure` where the daemon says why there is none."""
+        if line.startswith(BROKEN_OFF):
+            import json
+
+            raise Failure(str(json.loads(line.removeprefix(BROKEN_OFF).encode("latin-1"))))
+        return _amount(line.partition(";")[0], 16)
 
     def read(self) -> bytes:
         """Give the whole body."""

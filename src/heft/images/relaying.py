@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import InvalidArgument, NotSupported
+from heft.errors import NotSupported
 from heft.images import archive, configs
 from heft.images.archive import Descriptor, Index, Manifest
 from heft.images.compression import Compression
@@ -22,7 +22,7 @@ from heft.images.intake import STORABLE
 from heft.images.loading import compression_of, only_one, spooled
 from heft.images.pushing import reader
 from heft.images.registry import manifests
-from heft.images.registry.client import Registry
+from heft.images.registry.client import Registry, wrong_digest
 from heft.images.saving import LAYOUT_VERSION, blob_path, header, named
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ async def _archive(
             async for block in blocks:
                 hashed.update(block)
                 yield block
-        if f"sha256:{hashed.hexdigest()}" != digest:
-            raise InvalidArgument(f"{registry.endpoint}: blob {digest} has another digest")
+        if (came := f"sha256:{hashed.hexdigest()}") != digest:
+            raise wrong_digest(registry.endpoint, digest, came)
         yield bytes(-size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)
 

@@ -147,7 +147,7 @@ class Remote:
         """
         domain = domain_of(server)
         host = HUB if domain == DEFAULT_DOMAIN else domain
-        insecure = self.web.configuration().is_insecure(host)
+        insecure = self.web.configuration().is_insecure(domain)
         return await sign_in(self.web, host, credentials, insecure=insecure)
 
     async def search(self, term: str, limit: int, credentials: Credentials) -> list[Found]:

@@ -45,8 +45,7 @@ class Attempts:
                 " /etc/heft/certs.d/HOST/ca.crt",
             )
         self._failed += 1
-        if self._failed >= MOST or isinstance(error, (aiohttp.ClientConnectorDNSError,
-                                                     aiohttp.InvalidURL)):  # fmt: skip
+        if self._failed >= MOST or is_lasting(error):
             cause = error if isinstance(error, Exception) else None
             raise HostError(f"cannot {self._what}: {_said(error)}") from cause
         await asyncio.sleep(self._pause())
@@ -70,6 +69,13 @@ class Attempts:
 
     def _pause(self) -> float:
         return FIRST_PAUSE * 2.0 ** (self._failed - 1) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+def is_lasting(error: Exception | str) -> bool:
+    """Say whether a connection would fail the same way again."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status not in BUSY
+    return isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL))
 
 
 def retry_after(text: str) -> float:
@@ -125,6 +131,8 @@ async def read_bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
 def _said(error: Exception | str) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refuses: HTTP status {error.status} {error.message}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)
     return str(error) or type(error).__name__

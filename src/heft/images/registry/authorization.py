@@ -18,7 +18,7 @@ from yarl import URL
 
 from heft.errors import HostError, Unauthorized
 from heft.images.registry.attempts import UNREADABLE, read_bounded, tried
-from heft.images.registry.web import proxy_for
+from heft.images.registry.web import through
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -140,8 +140,8 @@ class Authorization:
 
         async def ask() -> aiohttp.ClientResponse:
             return await self.web.session.request(
-                method, url, headers=headers, data=form, ssl=tls, proxy=proxy_for(url),
-                allow_redirects=False,
+                method, url, headers=headers, data=form, ssl=tls, allow_redirects=False,
+                **through(url),
             )  # fmt: skip
 
         answer = await tried(ask, f"ask {url.host} for a token")

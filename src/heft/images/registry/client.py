@@ -136,8 +136,8 @@ class Registry:
         async with contextlib.aclosing(self.blob(digest, size)) as blocks:
             async for block in blocks:
                 content += block
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-            raise InvalidArgument(f"{self.endpoint}: blob {digest} has another digest")
+        if (came := f"sha256:{hashlib.sha256(content).hexdigest()}") != digest:
+            raise wrong_digest(self.endpoint, digest, came)
         return content
 
     async def blob(self, digest: str, size: int, start: int = 0) -> AsyncGenerator[bytes, None]:
@@ -299,6 +299,11 @@ class Registry:
             if answer.status != 201:
                 raise await failure(answer, f"cannot push {reference} to {self.endpoint}")
         return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def wrong_digest(endpoint: Endpoint, digest: str, came: str) -> InvalidArgument:
+    """Give the error for a blob that is not what was asked for."""
+    return InvalidArgument(f"{endpoint}: what came as blob {digest} has the digest {came}")
 
 
 def _received(answer: aiohttp.ClientResponse, otherwise: int) -> int:

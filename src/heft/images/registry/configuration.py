@@ -97,20 +97,26 @@ class Configuration:
         rule = self._rule(name.name)
         if rule is None:
             return _endpoint(name.name, insecure=False)
-        if rule.blocked:
-            raise Forbidden(f"registry {rule.matched} is blocked", hint=f"{FILE} says so")
+        _check(rule)
         if not rule.location:
             return _endpoint(name.name, rule.insecure)
         return _endpoint(rule.location + _behind(rule, name), rule.insecure)
 
     def is_insecure(self, host: str) -> bool:
-        """Say whether a registry as such is insecure."""
+        """Say whether a registry as such is insecure. Raises `Forbidden` where it is blocked."""
         rule = self._rule(host)
+        if rule is not None:
+            _check(rule)
         return (rule is not None and rule.insecure) or _is_loopback(host)
 
     def _rule(self, name: str) -> Rule | None:
         fitting = [rule for rule in self.rules if _length(rule, name)]
         return max(fitting, key=lambda rule: len(rule.matched), default=None)
+
+
+def _check(rule: Rule) -> None:
+    if rule.blocked:
+        raise Forbidden(f"registry {rule.matched} is blocked", hint=f"{FILE} says so")
 
 
 def read(directory: Path) -> Configuration:

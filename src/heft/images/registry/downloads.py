@@ -14,7 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError, InvalidArgument
+from heft.errors import HostError, InvalidArgument, NotSupported
 from heft.failures import translated
 from heft.faults import reach
 from heft.host.threads import in_own_thread
@@ -71,12 +71,18 @@ class Downloads:
             download = Download(self, registry, self._directory / name, digest, size)
             self._running[name] = download
         download.watchers.append(told)
+        refused = False
         try:
             yield download
+        except (InvalidArgument, NotSupported):
+            refused = True  # nobody will go on with what is no image
+            raise
         finally:
             download.watchers.remove(told)
             if not download.watchers:
                 await download.stop()
+                if refused and self._running.get(name) is download:
+                    self.discard(download.path)
                 self._forget(name, download)
 
     def _forget(self, name: str, download: Download) -> None:

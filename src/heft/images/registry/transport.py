@@ -23,7 +23,7 @@ from heft.errors import (
 )
 from heft.images.registry.attempts import BROKEN, UNREADABLE, read_bounded, tried
 from heft.images.registry.authorization import Authorization
-from heft.images.registry.web import proxy_for
+from heft.images.registry.web import through
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -174,8 +174,8 @@ class Transport:
             headers=headers,
             data=body() if callable(body) else body,
             ssl=tls,
-            proxy=proxy_for(url),
             allow_redirects=False,
+            **through(url),
         )
 
 

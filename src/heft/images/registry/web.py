@@ -8,23 +8,23 @@ client's own can be (`NAME.cert` and `NAME.key`), as Docker has them.
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 from urllib.request import getproxies_environment
 
 import aiohttp
+from yarl import URL
 
 import heft
-from heft.errors import InvalidArgument
+from heft.errors import HostError, InvalidArgument
 from heft.images.registry import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from yarl import URL
 
     from heft.images.registry.configuration import Configuration
 
@@ -34,6 +34,7 @@ SILENCE_SECONDS = 60.0
 BUFFER = 1 << 19
 """Bytes that wait to be read, a connection."""
 SHARED_CERTIFICATES = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+_PROXY_HINT = "HTTPS_PROXY and HTTP_PROXY of the daemon: http://[USER:PASSWORD@]HOST[:PORT]"
 USER_AGENT = f"heft/{heft.__version__}"
 
 
@@ -125,6 +126,36 @@ def proxy_for(url: URL, environment: Mapping[str, str] = os.environ) -> str | No
         if each and _spared(each, host.lower(), url.port, address):
             return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+class Through(TypedDict):
+    """What a request is given of a proxy; the address has no user and no password in it.
+
+    So they are in no message about it either.
+    """
+
+    proxy: URL | None
+    proxy_headers: dict[str, str]
+
+
+def through(url: URL) -> Through:
+    """Say by which proxy an address is reached. Raises `HostError` for one that cannot be used."""
+    text = proxy_for(url)
+    if text is None:
+        return {"proxy": None, "proxy_headers": {}}
+    try:
+        proxy = URL(text)
+        proxy.origin()
+    except ValueError:
+        raise HostError(f"the proxy for {url.scheme} is no address", hint=_PROXY_HINT) from None
+    if proxy.scheme not in ("http", "https"):
+        raise HostError(
+            f"a proxy that speaks {proxy.scheme} cannot be used: {proxy.host}", hint=_PROXY_HINT
+        )
+    # aiohttp makes `Proxy-Authorization` of it, of CONNECT or of the request itself.
+    known = base64.b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
+    headers = {"Authorization": f"Basic {known}"} if proxy.user else {}
+    return {"proxy": proxy.with_user(None), "proxy_headers": headers}
 
 
 def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
