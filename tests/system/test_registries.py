@@ -774,6 +774,37 @@ async def test_manifests_that_are_not_what_was_asked_for(other: Store) -> None:
     assert other.nothing_kept()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"size": 7}, "has 7 bytes, which has"),
+        ({"platform": {"os": "linux", "architecture": "s390x"}}, "linux/s390x, which is for linux"),
+    ],
+)
+async def test_an_index_that_lies(other: Store, wrong: dict[str, object], said: str) -> None:
+    manifest = _manifest(GOOD, _layer())
+    entry = {
+        "mediaType": MANIFEST_TYPES[0], "digest": _digest(manifest), "size": len(manifest),
+        "platform": {"os": "linux", "architecture": "amd64"}, **wrong,
+    }  # fmt: skip
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPES[0], "manifests": [entry]}
+    asked = "linux/s390x" if "platform" in wrong else "linux/amd64"
+    with registries.proxy("") as proxy:
+        _serve(
+            proxy,
+            {
+                "/manifests/sha256": say(manifest, MANIFEST_TYPES[0]),
+                "/manifests/1": say(json.dumps(index).encode(), INDEX_TYPES[0]),
+                f"/blobs/{_digest(LAYER)}": say(LAYER),
+                "/blobs/": say(GOOD),
+            },
+        )
+        with pytest.raises(InvalidArgument, match=said):
+            await other.pull(f"{proxy.host}/lie:1", platform=asked)
+    assert other.nothing_kept()
+    assert other.partial == []
+
+
 async def test_a_gigabyte_of_json(other: Store) -> None:
     sent = 0
 

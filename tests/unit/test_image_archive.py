@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heft.errors import InvalidArgument
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.images.archive import (
     BLOBS,
     INDEX_TYPES,
@@ -20,7 +20,7 @@ from heft.images.archive import (
     File,
 )
 
-HERE = configs.host_architecture()
+HERE = platforms.host_architecture()
 
 
 class Files:
@@ -111,6 +111,13 @@ def test_of_several_platforms_this_hosts() -> None:
     files.add("index.json", {"schemaVersion": 2, "manifests": [index, proof]})
     (found,) = files.images()
     assert files.contents[found.config.number] == b"{}2"
+
+
+def test_a_size_that_is_a_lie() -> None:
+    files = Files()
+    files.add("index.json", {"schemaVersion": 2, "manifests": [files.image() | {"size": 7}]})
+    with pytest.raises(InvalidArgument, match="where 7 are said"):
+        files.images()
 
 
 def test_none_for_this_platform() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heft.errors import InvalidArgument
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.model.config import Config
 from heft.model.image import History
 
@@ -110,18 +110,57 @@ def test_an_image_of_nothing() -> None:
         ("linux/arm/v7", ("linux", "arm", "v7")),
         ("Linux/x86_64", ("linux", "amd64", "")),
         ("arm64", ("linux", "arm64", "")),
-        ("linux", ("linux", configs.host_architecture(), "")),
-        ("", ("linux", configs.host_architecture(), "")),
+        ("linux/arm64/v8", ("linux", "arm64", "v8")),
+        ("aarch64", ("linux", "arm64", "")),
+        ("linux/arm", ("linux", "arm", "v7")),
+        ("linux/arm/6", ("linux", "arm", "v6")),
+        ("armhf", ("linux", "arm", "v7")),
+        ("armel", ("linux", "arm", "v6")),
+        ("linux/i386", ("linux", "386", "")),
+        ("x86-64", ("linux", "amd64", "")),
+        ("linux/amd64/v1", ("linux", "amd64", "")),
+        ("linux/amd64/v3", ("linux", "amd64", "v3")),
+        ("linux", ("linux", platforms.host_architecture(), "")),
+        ("", ("linux", platforms.host_architecture(), "")),
     ],
 )
 def test_platforms(text: str, parts: tuple[str, str, str]) -> None:
     assert configs.platform_parts(text) == parts
 
 
-@pytest.mark.parametrize("text", ["windows/amd64", "linux/", "a/b/c/d", "linux/amd 64", "/"])
+@pytest.mark.parametrize(
+    "text",
+    ["windows/amd64", "windows", "macos", "nonsense", "linux/", "a/b/c/d", "linux/amd 64", "/"],
+)
 def test_what_is_no_platform(text: str) -> None:
     with pytest.raises(InvalidArgument):
         configs.platform_parts(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "fits"),
+    [
+        ("linux/arm64", {"os": "linux", "architecture": "arm64", "variant": "v8"}, 0),
+        ("linux/arm64/v8", {"os": "Linux", "architecture": "aarch64"}, 0),
+        ("linux/arm64", {"os": "linux", "architecture": "arm64", "variant": "v9"}, -1),
+        ("linux/arm", {"os": "linux", "architecture": "arm", "variant": "v6"}, 1),
+        ("linux/arm/v6", {"os": "linux", "architecture": "arm"}, -1),
+        ("linux/amd64", {"os": "linux", "architecture": "x86_64", "variant": "v1"}, 0),
+        ("linux/amd64/v3", {"os": "linux", "architecture": "amd64"}, 2),
+        ("linux/amd64", {"os": "linux", "architecture": "amd64", "variant": "v2"}, -1),
+        ("linux/amd64", {"os": "windows", "architecture": "amd64"}, -1),
+        ("linux/amd64", {"os": 7, "architecture": ["amd64"]}, -1),
+        ("linux/386", {"os": "linux", "architecture": "i386"}, 0),
+    ],
+)
+def test_which_platforms_fit(wanted: str, there: dict[str, object], fits: int) -> None:
+    assert platforms.parse(wanted).runs(platforms.of(there)) == fits
+
+
+def test_an_image_has_the_usual_words_for_its_platform() -> None:
+    image = decode(architecture="armhf", os="Linux").image("sha256:1", [], 0)
+    assert (image.platform, image.variant) == ("linux/arm/v7", "v7")
+    assert decode(architecture="x86_64", os="linux").image("i", [], 0).platform == "linux/amd64"
 
 
 def test_times() -> None:

@@ -11,7 +11,7 @@ import pytest
 from heft.errors import InvalidArgument, NotFound, NotSupported
 from heft.host import apt_sources, elf, usage
 from heft.host.apt_sources import Source
-from heft.images import configs
+from heft.images import platforms
 from heft.images.templates import debian, debian_ports, registry
 from heft.images.templates.base import choose
 
@@ -123,7 +123,7 @@ def test_options() -> None:
 
 def test_ports_of_debian() -> None:
     own = debian_ports.choose("")
-    assert own == debian_ports.choose(f"linux/{configs.host_architecture()}")
+    assert own == debian_ports.choose(f"linux/{platforms.host_architecture()}")
     assert (own.options, own.release("", "bookworm")) == ((), "bookworm")
     source = Source("http://d", "bookworm", ("main",), (("arch", "amd64"), KEY))
     assert own.source(source) == source

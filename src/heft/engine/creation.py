@@ -31,6 +31,7 @@ from heft.failures import translated
 from heft.faults import reach
 from heft.guest import architectures
 from heft.host import emulators
+from heft.images import platforms
 from heft.model.machine import Machine, MountKind, MountPoint, State
 from heft.model.request import Created
 from heft.undo import Undo
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
 SHM_SIZE = 64 * 1024 * 1024
 """Bytes (moby, `DefaultShmSize`)."""
-
-OCI_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-"""What uname(2) says, in the words of the OCI image specification (Go's GOARCH)."""
 
 RUNTIME_NAMES = {"": "", "runc": "light", "crun": "light", "io.containerd.runc.v2": "light"}
 """Names of runtimes that clients of Docker send, as weights; empty is the default weight."""
@@ -155,9 +153,10 @@ def of_kernel(parts: Parts, config: Config, host: HostConfig, weight: str) -> Co
 
 def _check_platform(image: Image, request: CreateRequest, *, own_kernel: bool) -> tuple[str, ...]:
     machine = host_platform.machine()
-    here = f"linux/{OCI_ARCHITECTURES.get(machine, machine)}"
+    here = f"linux/{platforms.ARCHITECTURES.get(machine, machine)}"
     asked = request.platform
-    if asked and not f"{image.platform}/".startswith(f"{asked}/"):
+    named = image.os, image.architecture, image.variant
+    if asked and not platforms.is_for(platforms.parse(asked), *named):
         raise NotFound(
             f"image with reference {request.config.image} was found but does not match the"
             f" specified platform: wanted {asked}, actual: {image.platform}"

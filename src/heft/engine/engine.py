@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 
 from heft.engine import (
     capabilities,
-    creation,
     info,
     machine_disks,
     recovery,
@@ -28,6 +27,7 @@ from heft.engine.syslog.forwarding import Forwarding
 from heft.engine.warming import Ahead
 from heft.guest.kits import Kits
 from heft.host.trash import Trash
+from heft.images import platforms
 from heft.images.catalog import Images, ImageUser
 from heft.model.config import HostConfig
 from heft.model.machine import State
@@ -175,7 +175,7 @@ class Engine:
 
     def probe(self, platform: str) -> Path:
         """Give where the program is that measures in machines of a platform, if it is there."""
-        own = creation.OCI_ARCHITECTURES.get(self._host.architecture, self._host.architecture)
+        own = platforms.host_architecture()
         architecture = (platform or own).removeprefix("linux/").partition("/")[0]
         name = "heft-weigh" if architecture == own else f"heft-weigh-{architecture}"
         return self.settings.agent.with_name(name)

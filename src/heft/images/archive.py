@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from heft.errors import HeftError, InvalidArgument
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.images.reference import Reference, is_digest
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class Archive:
     def _blob(self, descriptor: Descriptor) -> File:
         if not is_digest(descriptor.digest):
             raise InvalidArgument(f"invalid archive: digest {descriptor.digest!r}")
-        return self._find(BLOBS + descriptor.digest.removeprefix("sha256:"))
+        file = self._find(BLOBS + descriptor.digest.removeprefix("sha256:"))
+        return _sized(file, descriptor)
 
     # Docker's own
 
@@ -179,7 +180,7 @@ class Archive:
             raise InvalidArgument(
                 f"invalid archive: {descriptor.digest} has the digest {file.digest}"
             )
-        return file
+        return _sized(file, descriptor)
 
     # OCI
 
@@ -218,6 +219,15 @@ class Archive:
         return self._by_index(msgspec.structs.replace(index, manifests=found), ())
 
 
+def _sized(file: File, descriptor: Descriptor) -> File:
+    if file.size != descriptor.size:
+        raise InvalidArgument(
+            f"invalid archive: {descriptor.digest} has {file.size} bytes, where"
+            f" {descriptor.size} are said"
+        )
+    return file
+
+
 def _of_manifest(
     manifest: Manifest,
     file: File,
@@ -237,14 +247,14 @@ def _of_manifest(
 def _for_host(index: Index) -> Descriptor:
     """Choose the image for this host among those for several platforms; the only one, if so."""
     usable = [each for each in index.manifests if _ATTESTATION not in each.annotations]
-    here = configs.host_architecture()
-    for descriptor in usable:
-        platform = descriptor.platform
-        if platform.get("os") == "linux" and platform.get("architecture") == here:
-            return descriptor
+    here = platforms.parse("")
+    fits = [here.runs(platforms.of(each.platform)) for each in usable]
+    fitting = [(fit, number) for number, fit in enumerate(fits) if fit >= 0]
+    if fitting:
+        return usable[min(fitting)[1]]
     if len(usable) == 1:
         return usable[0]
-    raise InvalidArgument(f"invalid archive: no image for linux/{here} is in it")
+    raise InvalidArgument(f"invalid archive: no image for {here} is in it")
 
 
 def _names(annotations: Mapping[str, str]) -> tuple[Reference, ...]:

@@ -7,14 +7,13 @@ writes itself has sorted keys and leaves out what is empty.
 from __future__ import annotations
 
 import datetime
-import os
-import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from heft.errors import InvalidArgument
+from heft.images import platforms
 from heft.images.reference import is_digest
 from heft.model.config import Config
 from heft.model.image import History, Image, Layer
@@ -30,10 +29,6 @@ CONFIG_TYPES = frozenset({CONFIG_TYPE, "application/vnd.docker.container.image.v
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 STRING_OR_LIST = frozenset({"Cmd", "Entrypoint", "Shell"})
 """Lists that old Docker wrote as one string (moby, api/types/strslice)."""
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-"""What uname(2) says, in the words of OCI (Go's GOARCH)."""
-
-_PLATFORM_PART = re.compile(r"[a-z0-9_.-]+")
 T = TypeVar("T")
 
 
@@ -58,18 +53,30 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     history: list[History] = []
 
     @property
+    def platform(self) -> platforms.Platform:
+        """Give what it is for."""
+        return platforms.normalize(self.os, self.architecture, self.variant)
+
+    def check_system(self) -> None:
+        """Refuse what no machine can be made of. Raises `InvalidArgument`."""
+        if self.platform.system not in ("", "linux"):
+            raise InvalidArgument(f"image operating system {self.os!r} cannot be used on this host")
+
+    @property
     def diff_ids(self) -> tuple[str, ...]:
         """Give the digests of the layers' tars, from the lowest up."""
         return tuple(self.rootfs.diff_ids)
 
     def image(self, image_id: str, layers: Sequence[Layer], size: int) -> Image:
-        """Give the image that has this configuration."""
+        """Give the image that has this configuration; its platform in the words of all others."""
+        named = platforms.normalize(self.os, self.architecture, self.variant)
+        other = named.architecture != self.architecture.lower()
         return Image(
             id=image_id,
             created=self.created,
-            architecture=self.architecture,
-            os=self.os,
-            variant=self.variant,
+            architecture=named.architecture,
+            os=named.system,
+            variant=self.variant.lower() or (named.variant if other else ""),
             author=self.author,
             comment=self.comment,
             config=self.config,
@@ -160,24 +167,11 @@ def text_of(moment: int) -> str:
 
 
 def platform_parts(platform: str) -> tuple[str, str, str]:
-    """Give system, architecture and variant of `os[/arch[/variant]]`; empty is this host's.
+    """Give what a configuration says of `os[/arch[/variant]]`; empty is this host's.
 
-    A word alone that is no system is an architecture (containerd's `platforms`). Raises
+    The usual variant of arm64 is written where it was asked for, as Docker does. Raises
     `InvalidArgument`.
     """
-    parts = platform.lower().split("/") if platform else ["linux"]
-    if len(parts) > 3 or not all(_PLATFORM_PART.fullmatch(part) for part in parts):
-        raise InvalidArgument(f"{platform!r} is an invalid OS/architecture")
-    if len(parts) == 1 and parts[0] != "linux":
-        parts = ["linux", *parts]
-    if parts[0] != "linux":
-        raise InvalidArgument(f"operating system {parts[0]!r} is not supported")
-    architecture = parts[1] if len(parts) > 1 else host_architecture()
-    architecture = ARCHITECTURES.get(architecture, architecture)
-    return parts[0], architecture, parts[2] if len(parts) > 2 else ""
-
-
-def host_architecture() -> str:
-    """Give this host's architecture in the words of OCI."""
-    machine = os.uname().machine
-    return ARCHITECTURES.get(machine, machine)
+    found = platforms.parse(platform)
+    given = platform.count("/") == 2 and found.architecture == "arm64"
+    return found.system, found.architecture, found.variant or ("v8" if given else "")

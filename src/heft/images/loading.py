@@ -101,6 +101,7 @@ class _Loading:
         if archived.artifact:
             return await self._artifact(archived, content)
         config = await asyncio.to_thread(configs.decode, content)
+        config.check_system()
         expected, there = len(config.diff_ids), len(archived.layers)
         if expected != there:
             raise InvalidArgument(

@@ -15,7 +15,7 @@ import msgspec
 
 from heft.errors import Forbidden, HeftError, InvalidArgument, NotFound, Unauthorized
 from heft.faults import reach
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.images.disks import artifact, keeping
 from heft.images.importing import layer_of
 from heft.images.layers import chain_ids
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from heft.images.configs import ImageConfig
     from heft.images.importing import Progress
     from heft.images.piping import Source
+    from heft.images.platforms import Platform
     from heft.images.reference import Reference
     from heft.images.registry.credentials import Credentials
     from heft.images.registry.downloads import Download
@@ -70,11 +71,11 @@ class Pulling:
 
         Raises `NotFound`, `Forbidden`, `InvalidArgument`, `NotSupported`, `HostError`.
         """
-        configs.platform_parts(platform)
+        platforms.parse(platform)
         self.downloads.sweep()
         registry, document = await self.find(name, credentials)
         progress(name.tag or name.digest, f"Pulling from {name.path}", 0, 0)
-        found = await self.for_platform(registry, document, platform)
+        found, claimed = await self.for_platform(registry, document, platform)
         manifest = await asyncio.to_thread(manifests.manifest, found)
         names = tuple(dict.fromkeys((name, replace(name, tag="", digest=document.digest))))
         known = self._store.names.get(str(name))
@@ -84,7 +85,7 @@ class Pulling:
             self._store.publish("pull", image, name.familiar())
             return Pulled(image, name, document.digest, known != image.id)
         config = await asyncio.to_thread(configs.decode, content)
-        _check(manifest, config, platform)
+        _check(manifest, config, platform, claimed)
         with self._store.hold() as hold:
             blobs = self._store.blobs
             while True:
@@ -121,15 +122,26 @@ class Pulling:
                     raise explained(name, error) from error
         raise AssertionError("the registry itself is always there")
 
-    async def for_platform(self, registry: Registry, document: Document, platform: str) -> Document:
-        """Give the manifest for a platform, this host's if it is empty. Raises as `pull`."""
+    async def for_platform(
+        self, registry: Registry, document: Document, platform: str
+    ) -> tuple[Document, Platform | None]:
+        """Give the manifest for a platform, this host's if it is empty. Raises as `pull`.
+
+        With it comes what an index says that its image is for.
+        """
         if not document.is_index:
-            return document
+            return document, None
         index = await asyncio.to_thread(manifests.index, document)
-        found = await registry.manifest(manifests.choose(index, platform).digest)
+        chosen = manifests.choose(index, platform)
+        found = await registry.manifest(chosen.digest)
         if found.is_index:
             raise InvalidArgument("invalid image index: it leads to another one")
-        return found
+        if len(found.content) != chosen.size:
+            raise InvalidArgument(
+                f"invalid image index: it says that the manifest {chosen.digest} has {chosen.size}"
+                f" bytes, which has {len(found.content)}"
+            )
+        return found, platforms.of(chosen.platform)
 
     async def _disk(
         self,
@@ -313,7 +325,9 @@ class _Part:
             self.progress(self.name, status, done, total)
 
 
-def _check(manifest: Manifest, config: ImageConfig, platform: str) -> None:
+def _check(
+    manifest: Manifest, config: ImageConfig, platform: str, claimed: Platform | None
+) -> None:
     """Refuse a configuration that is not about the manifest's layers, or not for the platform."""
     expected, there = len(config.diff_ids), len(manifest.layers)
     if expected != there:
@@ -321,13 +335,17 @@ def _check(manifest: Manifest, config: ImageConfig, platform: str) -> None:
             f"invalid manifest, layers length mismatch: the configuration has {expected},"
             f" the manifest {there}"
         )
-    if config.os not in ("", "linux"):
-        raise InvalidArgument(f"image operating system {config.os!r} cannot be used on this host")
-    _, architecture, _ = configs.platform_parts(platform)
-    if platform and config.architecture and config.architecture != architecture:
+    config.check_system()
+    there_is = config.platform
+    if claimed is not None and there_is.architecture and there_is[:2] != claimed[:2]:
+        raise InvalidArgument(
+            f"invalid image index: it says that the image is for {claimed}, which is for {there_is}"
+        )
+    named = config.os or "linux", config.architecture, config.variant
+    if platform and config.architecture and not platforms.is_for(platforms.parse(platform), *named):
         raise NotFound(
-            f"image with reference was found but does not provide the specified platform"
-            f" ({platform}): it is for {config.os}/{config.architecture}"
+            "image with reference was found but does not provide the specified platform"
+            f" ({platform}): it is for {there_is}"
         )
 
 

@@ -49,7 +49,7 @@ async def fetch(
     Raises as `Pulling.pull`, here; later `InvalidArgument` and `HostError`.
     """
     registry, document = await pulling.find(name, credentials)
-    document = await pulling.for_platform(registry, document, "")
+    document, _ = await pulling.for_platform(registry, document, "")
     manifest = await asyncio.to_thread(manifests.manifest, document)
     return _archive(registry, document, manifest, name)
 

@@ -132,7 +132,7 @@ class Remote:
         registry, document = await self._pulling.find(name, credentials)
         if document.is_index:
             index = await asyncio.to_thread(manifests.index, document)
-            return document, manifests.platforms(index)
+            return document, manifests.platforms_of(index)
         manifest = await asyncio.to_thread(manifests.manifest, document)
         if manifest.config.media_type == artifact.CONFIG_TYPE:
             return document, []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument, NotFound, NotSupported
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.images.archive import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Index, Manifest
 from heft.images.disks import artifact
 from heft.images.layers import MOST_LAYERS
@@ -32,8 +32,6 @@ LAYER_TYPES = frozenset(
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 _FOREIGN = ("foreign", "nondistributable")
 _ATTESTATION = "vnd.docker.reference.type"
-_VARIANTS = {"arm64": "v8", "arm": "v7"}
-"""What an image is of whose platform does not say (containerd's platforms/database.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,42 +111,25 @@ def _check(descriptor: Descriptor, most: int) -> None:
 
 def choose(found: Index, platform: str) -> Descriptor:
     """Choose the image for a platform, this host's if it is empty. Raises `NotFound`."""
-    system, architecture, variant = configs.platform_parts(platform)
-    usable = [each for each in found.manifests if _ATTESTATION not in each.annotations]
-    fitting = [
-        each
-        for each in usable
-        if each.platform.get("os") == system and each.platform.get("architecture") == architecture
-    ]
+    wanted = platforms.parse(platform)
+    usable = _images(found)
+    fits = [wanted.runs(platforms.of(each.platform)) for each in usable]
+    fitting = [(fit, number) for number, fit in enumerate(fits) if fit >= 0]
     if not fitting:
-        wanted = "/".join(part for part in (system, architecture, variant) if part)
-        there = ", ".join(dict.fromkeys(map(_shown, usable)))
+        there = ", ".join(dict.fromkeys(str(platforms.of(each.platform)) for each in usable))
         raise NotFound(
             f"no matching manifest for {wanted} in the manifest list entries",
             hint=f"there are: {there[:500]}",
         )
-    wanted_variant = variant or _VARIANTS.get(architecture, "")
-    exact = [each for each in fitting if _variant(each) == wanted_variant]
-    if variant and not exact:
-        raise NotFound(
-            f"no matching manifest for {system}/{architecture}/{variant} in the manifest list"
-            " entries"
-        )
-    chosen = (exact or fitting)[0]
+    chosen = usable[min(fitting)[1]]
     _check(chosen, LARGEST)
     return chosen
 
 
-def _variant(each: Descriptor) -> str:
-    given = each.platform.get("variant") or _VARIANTS.get(each.platform.get("architecture", ""), "")
-    return str(given)
+def _images(found: Index) -> list[Descriptor]:
+    return [each for each in found.manifests if _ATTESTATION not in each.annotations]
 
 
-def _shown(each: Descriptor) -> str:
-    parts = (each.platform.get(name) for name in ("os", "architecture", "variant"))
-    return "/".join(str(part) for part in parts if part) or "unknown"
-
-
-def platforms(found: Index) -> Sequence[dict[str, object]]:
-    """Give the platforms that an index has images for."""
-    return [each.platform for each in found.manifests if _ATTESTATION not in each.annotations]
+def platforms_of(found: Index) -> Sequence[dict[str, object]]:
+    """Give the platforms that an index has images for, in its words."""
+    return [each.platform for each in _images(found)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from heft.errors import HostError, NotSupported
 from heft.host import elf
 from heft.host.processes import run
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.images.templates.base import Built, Option
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _find() -> Path:
 def _check(program: Path, content: bytes) -> None:
     """Raise `NotSupported` unless the program runs here, and all by itself."""
     known = elf.read(content)
-    if known is None or known.architecture != configs.host_architecture():
+    if known is None or known.architecture != platforms.host_architecture():
         raise NotSupported(f"{program} is no program for this machine")
     if not known.static:
         raise NotSupported(f"{program} is not statically linked", hint="apt install busybox-static")

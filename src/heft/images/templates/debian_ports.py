@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import InvalidArgument, NotSupported
 from heft.host import emulated, emulators
-from heft.images import configs
+from heft.images import configs, platforms
 
 if TYPE_CHECKING:
     from heft.host.apt_sources import Source
@@ -73,7 +73,7 @@ def choose(platform: str) -> Port:
 
     Raises `InvalidArgument` for what is none, `NotSupported` for what cannot be executed here.
     """
-    own = configs.host_architecture()
+    own = platforms.host_architecture()
     parts = configs.platform_parts(platform)
     named = "/".join(filter(None, parts))
     named = _USUAL_VARIANT.get(named, named)
