@@ -18,6 +18,27 @@ def zstd(data: bytes) -> bytes:
     return subprocess.run(["zstd", "-c"], input=data, capture_output=True, check=True).stdout
 
 
+def test_manifests_in_a_list(client: Client) -> None:
+    """What `docker image ls --tree` draws, with the machines of each."""
+    machine = client("create", BUSYBOX, "true").stdout.strip()
+    rows = client.daemon.request("GET", "/v1.47/images/json?manifests=1").json
+    row = next(each for each in rows if f"{BUSYBOX}:latest" in each["RepoTags"])
+    (shown,) = row["Manifests"]
+    assert (shown["Kind"], shown["Available"]) == ("image", True)
+    assert shown["ID"] == shown["Descriptor"]["digest"]
+    about = shown["ImageData"]
+    assert machine in about["Containers"]
+    assert about["Size"]["Unpacked"] == row["Size"]
+    assert shown["Size"]["Total"] == shown["Size"]["Content"] + row["Size"]
+    assert about["Platform"]["os"] == "linux"
+    old = client.daemon.request("GET", "/v1.46/images/json?manifests=1").json
+    assert not any("Manifests" in each for each in old)
+    if client.name == "docker":
+        tree = client("image", "ls", "--tree").stdout
+        assert f"linux/{about['Platform']['architecture']}" in tree
+    client("rm", machine)
+
+
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd])
 def test_import_of_any_compression(client: Client, tmp_path: Path, compress: object) -> None:
     file = tmp_path / "root.tar"

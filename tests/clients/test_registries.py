@@ -77,6 +77,22 @@ def test_a_whole_round(client: Client, served: Served, config: Path) -> None:
     assert served.host not in json.loads(config.read_text()).get("auths", {})
 
 
+def test_a_push_for_a_platform(client: Client, served: Served, config: Path) -> None:
+    client("login", "-u", USER, "--password-stdin", served.host, input=PASSWORD)
+    name = f"{served.host}/{client.name}/platform:1"
+    client("tag", BUSYBOX, name)
+    shown = json.loads(client("inspect", name).stdout)[0]
+    other = client("push", "--platform", "linux/s390x", name, check=False)
+    assert other.returncode == 1
+    here = f"linux/{shown['Architecture']}"
+    said = f"{name} was found but its platform ({here}) does not match the specified platform"
+    assert f"{said} (linux/s390x)" in other.stdout + other.stderr
+    refused = client("push", "--platform", "windows/amd64", name, check=False)
+    assert "operating system 'windows' is not supported" in refused.stdout + refused.stderr
+    assert "1: digest: sha256:" in client("push", "--platform", here, name).stdout
+    client("rmi", name)
+
+
 def test_a_helper_keeps_the_password(
     client: Client, served: Served, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

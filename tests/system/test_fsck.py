@@ -1,5 +1,6 @@
 """`heft fsck`: what is damaged in the image store is found, named, and mended where it can be."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -184,6 +185,42 @@ def test_the_command_beside_machines(daemon: Daemon) -> None:
     assert mended.returncode == 1
     assert "1 damaged, 1 of them repaired" in mended.stdout
     assert heft("start", "-a", "idle").stdout.startswith("root:")
+
+
+CHANGES = """
+rm /etc/group
+rm -r /etc/new 2>/dev/null; mkdir -p /deep/down
+rm -r /usr && mkdir /usr && echo 1 >/usr/only
+echo mine >/etc/mark; ln /etc/mark /etc/hard; ln -s mark /etc/link
+chown 5:6 /etc/mark; chmod 4750 /etc/mark; mkfifo /deep/pipe
+dd if=/dev/zero of=/deep/sparse bs=1 count=1 seek=1000000 2>/dev/null
+"""
+
+
+def test_a_commit_is_mended_of_its_layer(daemon: Daemon) -> None:
+    heft = Client("heft", daemon)
+    heft("run", "--name", "maker", "--network", "none", BUSYBOX, "sh", "-c", CHANGES)
+    heft("commit", "-m", "more", "-a", "ann", "-c", "ENV A=b", "maker", "made:1")
+    heft("rm", "maker")
+    shown = json.loads(heft("inspect", "made:1").stdout)[0]
+    layer = shown["RootFS"]["Layers"][-1]
+    blobs = [daemon.data / "images/blobs/sha256" / each[7:] for each in (shown["Id"], layer)]
+    contents = [blob.read_bytes() for blob in blobs]
+    blobs[0].unlink()
+    blobs[1].write_bytes(contents[1][:-1] + b"?")
+    mended = heft("fsck", "--repair", check=False)
+    assert "2 damaged, 2 of them repaired" in mended.stdout
+    assert "made again of its layer" in mended.stdout
+    assert [blob.read_bytes() for blob in blobs] == contents
+    assert heft("fsck").stdout == "nothing is damaged\n"
+
+    blobs[1].unlink()
+    (pipe,) = (daemon.data / "images/layers").glob("*/deep/pipe")
+    (pipe.parent.parent / "etc/mark").write_text("evil")
+    left = heft("fsck", "--repair", check=False)
+    assert left.returncode == 4
+    assert "load, import or pull the image again" in left.stdout
+    assert not blobs[1].exists()
 
 
 @pytest.mark.parametrize("point", ["fsck.placed", "fsck.recorded"])

@@ -30,13 +30,16 @@ class Upper:
     """An upper (`diff`, an open directory) over the tree of the layers below (-1: there is none).
 
     `skip` are paths that the runtime made to mount on: they are not counted while they are empty
-    and new.
+    and new. `every_mark`: it is a layer, whose marks are all of its tar, whatever is below.
     """
 
-    def __init__(self, diff: int, lower: int, skip: frozenset[str]) -> None:
+    def __init__(
+        self, diff: int, lower: int, skip: frozenset[str], *, every_mark: bool = False
+    ) -> None:
         self._diff = diff
         self._lower = lower
         self._skip = skip
+        self._every_mark = every_mark
 
     # Differences
 
@@ -119,7 +122,7 @@ class Upper:
         packer.finish()
 
     def _pack(self, packer: Packer, upper: int, lower: int, path: str) -> None:
-        if path and lower >= 0 and _is_opaque(upper):
+        if path and (lower >= 0 or self._every_mark) and _is_opaque(upper):
             packer.empty(f"{path}/{marks.OPAQUE}")
         for name in sorted(os.listdir(upper)):
             below = f"{path}/{name}" if path else name
@@ -133,7 +136,7 @@ class Upper:
                 )
             was = _look(lower, name)
             if marks.is_whiteout(status):
-                if was is not None:
+                if was is not None or self._every_mark:
                     packer.empty(f"{path}/{marks.PREFIX}{name}".lstrip("/"))
             elif stat.S_ISDIR(status.st_mode):
                 self._pack_directory(packer, upper, lower, name, below, was)

@@ -20,7 +20,7 @@ from heft.images.decompression import LARGEST_WINDOW
 from heft.images.reference import is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterable, Iterator
     from pathlib import Path
 
     from heft.host.trash import Trash
@@ -55,6 +55,11 @@ class Blobs:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             raise NotFound(f"blob {digest} is missing from the store") from None
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """Give the bytes of blobs; 0 of those that are lost."""
+        paths = {digest: self.path(digest) for digest in digests}
+        return {each: path.stat().st_size if path.exists() else 0 for each, path in paths.items()}
 
     def taken(self, digest: str) -> int:
         """Give the bytes that it takes on the disk; 0 if there is none."""

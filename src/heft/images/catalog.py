@@ -12,6 +12,7 @@ from heft.images.disks import keeping
 from heft.images.history import history
 from heft.images.importing import Progress
 from heft.images.layers import chain_ids
+from heft.images.pushing import manifest_of
 from heft.images.reference import Reference, id_prefix, is_digest
 from heft.images.remote import Remote
 from heft.images.removal import ImageUser, Removed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heft.host.trash import Trash
+    from heft.images.archive import Descriptor
     from heft.images.checking import Finding
     from heft.images.registry.credentials import Credentials
     from heft.images.usage import Usage
@@ -111,6 +113,13 @@ class Images:
         records = map(self._store.layers.get, chains := chain_ids(diff_ids))
         sizes = (record.size if record else 0 for record in records)
         return tuple(zip(chains, sizes, strict=True))
+
+    def manifest(self, image: Image) -> tuple[Descriptor, int]:
+        """Give an image's manifest, and the bytes of all that it names and of itself.
+
+        It is the one that the image was pulled with; of others, that of its blobs as they are.
+        """
+        return manifest_of(image, self._store.blobs.sizes(image.blobs))
 
     # Bases
 

@@ -5,7 +5,8 @@ of it, which is tried in a work place beside it; a base must be what it was when
 what is named must be there. Child processes do the reading.
 
 To repair, layers are made again of their blobs and bases of their layers. A damaged blob is
-removed, and fetched again where a registry has the image; else the next load of it brings it back.
+removed, and made again where it can be (`heft.images.recomposing`), or fetched where a registry has
+the image; else the next load of it brings it back.
 A layer that a machine runs on stays as it is, since overlayfs forbids a change under it.
 """
 
@@ -22,6 +23,7 @@ from heft.errors import HeftError, NoSpace
 from heft.images.bases import chain_of
 from heft.images.layers import chain_ids
 from heft.images.piping import run_child
+from heft.images.recomposing import recompose
 from heft.images.reference import Reference
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Check:
     found: list[Finding] = field(default_factory=list)
     _bad: set[str] = field(default_factory=set)
     """Digests of damaged blobs, and chain ids of layers that are damaged or stand on such."""
+    _recomposed: dict[str, str] = field(default_factory=dict)
+    """Of what blobs were made again, by digest."""
     _renewed: set[str] = field(default_factory=set)
     """Chain ids of layers that were made again."""
 
@@ -135,6 +139,10 @@ class Check:
         if self.repair:
             for digest in wrong:
                 self.store.blobs.delete(digest)
+        if self.repair and wrong:
+            for image in images:
+                self._recomposed |= await recompose(self.store, image)
+            await self.store.settle()
         refused = await self._fetch(images, hold) if self.repair and wrong else {}
         for digest, problem in wrong.items():
             concerned = [image for image in images if digest in image.blobs]
@@ -179,6 +187,8 @@ class Check:
         names = [str(name) for image in images if (name := self._registered(image))]
         if not self.repair:
             done, todo = "", f"fsck --repair, or: {self._advice(images)}"
+        elif digest in self._recomposed:
+            done, todo = f"it was made again {self._recomposed[digest]}", ""
         elif not left:
             done, todo = f"it was fetched again of {names[0]}", ""
         else:

@@ -15,8 +15,9 @@ import msgspec
 
 from heft.errors import NotFound
 from heft.faults import reach
-from heft.images import configs
+from heft.images import configs, platforms
 from heft.images.archive import MANIFEST_TYPES, Descriptor, Manifest
+from heft.images.blobs import digest_of
 from heft.images.disks import artifact
 from heft.images.intake import BLOCK
 from heft.images.packing import pack
@@ -25,7 +26,7 @@ from heft.images.registry import manifests
 from heft.images.registry.client import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
     from heft.images.importing import Progress
@@ -56,8 +57,10 @@ class Pushing:
         self._packed: dict[str, Descriptor] = {}
         """What plain layers of the store were compressed to, which is the same every time."""
 
-    async def push(self, name: Reference, credentials: Credentials, progress: Progress) -> Pushed:
-        """Push the image that has this name.
+    async def push(
+        self, name: Reference, credentials: Credentials, progress: Progress, platform: str
+    ) -> Pushed:
+        """Push the image that has this name, which must be for this platform if there is one.
 
         Raises `NotFound`, `Unauthorized`, `Forbidden`, `HostError`.
         """
@@ -66,6 +69,12 @@ class Pushing:
             raise NotFound(
                 f"An image does not exist locally with the tag: {name.familiar_name}",
                 hint=f"`heft tag` gives it the name {name.familiar()}",
+            )
+        named = image.os, image.architecture, image.variant
+        if platform and not platforms.is_for(platforms.parse(platform), *named):
+            raise NotFound(
+                f"image with reference {name.familiar()} was found but its platform"
+                f" ({image.platform}) does not match the specified platform ({platform})"
             )
         registry = Registry(
             self._web, self._web.configuration().primary(name), credentials, push=True
@@ -199,6 +208,22 @@ def _manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
     return msgspec.json.encode(
         Manifest(schema_version=2, media_type=MANIFEST_TYPES[0], config=config, layers=layers)
     )
+
+
+def manifest_of(image: Image, sizes: Mapping[str, int]) -> tuple[Descriptor, int]:
+    """Give an image's manifest, and the bytes of it and of all blobs; `sizes` are the blobs'."""
+    total = sum(sizes.values())
+    if image.manifest:
+        return Descriptor(MANIFEST_TYPES[0], image.manifest, sizes[image.manifest]), total
+    if image.disk is not None:
+        config = Descriptor(artifact.CONFIG_TYPE, image.id, sizes[image.id])
+        content = artifact.manifest(image.disk, config)
+    else:
+        config = Descriptor(configs.CONFIG_TYPE, image.id, sizes[image.id])
+        layers = [Descriptor(each.media_type, each.digest, each.size) for each in image.layers]
+        content = _manifest(config, layers)
+    made = Descriptor(MANIFEST_TYPES[0], digest_of(content), len(content))
+    return made, total + len(content)
 
 
 def _part(layer: Layer) -> str:

@@ -87,12 +87,17 @@ class Remote:
         """
         await self._pulling.pull(name, image.platform, known.get(name.domain, NOBODY), progress)
 
-    async def push(self, reference: str, credentials: Credentials, progress: Progress) -> Pushed:
-        """Push an image under the name that it has. Raises `NotFound`, else as `Registry`."""
+    async def push(
+        self, reference: str, credentials: Credentials, progress: Progress, platform: str = ""
+    ) -> Pushed:
+        """Push an image under the name that it has, for a platform if one is given.
+
+        Raises `NotFound`, `InvalidArgument`, else as `Registry`.
+        """
         name = Reference.parse(reference).with_default_tag()
         if name.digest:
             raise InvalidArgument("cannot push a digest reference")
-        return await self._pushing.push(name, credentials, progress)
+        return await self._pushing.push(name, credentials, progress, platform)
 
     async def fetch(self, reference: str, credentials: Credentials) -> AsyncGenerator[bytes, None]:
         """Give an image of a registry as an archive, past the store. Raises as `pull`."""

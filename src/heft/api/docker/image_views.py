@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from heft.api.filters import Filters
     from heft.api.versions import Version
+    from heft.images.archive import Descriptor
     from heft.model.image import Disk, Image
 
 KNOWN = frozenset("before dangling label label! reference since until".split())
@@ -50,6 +51,33 @@ def row(
     if version < (1, 44):
         shown["VirtualSize"] = image.size
     return shown
+
+
+def manifest(
+    image: Image, descriptor: Descriptor, content: int, users: Sequence[str]
+) -> dict[str, Any]:
+    """Give what a list shows of an image's manifest, of which each image here has one.
+
+    `content` is the bytes of its blobs, `users` the machines that run it.
+    """
+    platform = {"os": image.os, "architecture": image.architecture}
+    about = {
+        "mediaType": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size": descriptor.size,
+    }
+    return {
+        "ID": descriptor.digest,
+        "Descriptor": about,
+        "Available": True,
+        "Size": {"Content": content, "Total": content + image.size},
+        "Kind": "image",
+        "ImageData": {
+            "Platform": platform | ({"variant": image.variant} if image.variant else {}),
+            "Containers": list(users),
+            "Size": {"Unpacked": image.size},
+        },
+    }
 
 
 def view(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from heft.api import filters as f
@@ -47,19 +46,19 @@ async def list_all(call: Call) -> web.StreamResponse:
         resolve=images.resolve,
         now=time.time_ns(),
     )
-    users = Counter(machine.image for machine in call.engine.machines.list())
-    return call.json(
-        [
-            image_views.row(
-                image,
-                images.tags(image.id),
-                images.digests(image.id),
-                users[image.id],
-                call.version,
-            )
-            for image in shown
-        ]
-    )
+    users: dict[str, list[str]] = {}
+    for machine in call.engine.machines.list():
+        users.setdefault(machine.image, []).append(machine.id)
+    wanted = call.version >= (1, 47) and call.flag("manifests")
+    rows = []
+    for image in shown:
+        own = users.get(image.id, [])
+        tags, digests = images.tags(image.id), images.digests(image.id)
+        row = image_views.row(image, tags, digests, len(own), call.version)
+        if wanted:
+            row["Manifests"] = [image_views.manifest(image, *images.manifest(image), own)]
+        rows.append(row)
+    return call.json(rows)
 
 
 async def inspect(call: Call) -> web.StreamResponse:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from heft.api import filters as f
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
 from heft.errors import InvalidArgument
+from heft.images import platforms
 from heft.images.registry import credentials
 
 if TYPE_CHECKING:
@@ -66,12 +69,34 @@ async def push(call: Call) -> web.StreamResponse:
     """Push an image under a name; without a tag, all names in its repository."""
     name, tag = call.name, call.text("tag")
     remote, reporter, given = call.engine.images.remote, Reporter(call), _credentials(call)
+    platform = _platform(call)
     names = [f"{name}:{tag}"] if tag else remote.tags(name)
 
     async def pushing() -> list[Pushed]:
-        return [await remote.push(each, given, reporter) for each in names]
+        return [await remote.push(each, given, reporter, platform) for each in names]
 
     return await reporter.run(pushing(), _pushed)
+
+
+class _Platform(msgspec.Struct, frozen=True):
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+
+def _platform(call: Call) -> str:
+    """Read which platform's image is meant: JSON as of OCI's descriptors, since version 1.46."""
+    if call.version < (1, 46) or not (text := call.text("platform")):
+        return ""
+    try:
+        read = msgspec.json.decode(text, type=_Platform)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"failed to parse platform: {error}") from error
+    if not read.os or not read.architecture:
+        raise InvalidArgument(f"platform {text} has no os or no architecture")
+    found = "/".join(part for part in (read.os, read.architecture, read.variant) if part)
+    platforms.parse(found)
+    return found
 
 
 def _pushed(pushed: Sequence[Pushed]) -> list[dict[str, Any]]:

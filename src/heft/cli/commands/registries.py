@@ -60,7 +60,8 @@ def push(call: Invocation) -> int:
     quiet = flags.on("quiet")
     # Docker's API wants the header, be it of nobody.
     headers = header(server_of(name)) or {"X-Registry-Auth": "e30="}
-    answer = call.client.open("POST", path("images", name, "push"), {"tag": tag}, headers=headers)
+    asked = {"tag": tag, "platform": _platform(flags.text("platform"))}
+    answer = call.client.open("POST", path("images", name, "push"), asked, headers=headers)
     said = follow(answer.lines(), Progress(sys.stdout, quiet=quiet), lambda _: None)
     if quiet:
         print(full(name, tag) if tag else name)
@@ -68,6 +69,18 @@ def push(call: Invocation) -> int:
         for line in said:
             print(line)
     return 0
+
+
+def _platform(text: str) -> str:
+    """Write `os/architecture[/variant]` as the API has it; nothing stays nothing."""
+    if not text:
+        return ""
+    import json
+
+    parts = text.split("/", 2)
+    if len(parts) < 2:
+        raise Failure(f"invalid platform {text}: write os/architecture[/variant]")
+    return json.dumps(dict(zip(("os", "architecture", "variant"), parts, strict=False)))
 
 
 def login(call: Invocation) -> int:
@@ -171,6 +184,7 @@ PUSH = Command(
     takes="NAME[:TAG]",
     flags=(
         switch("all-tags", "Push all tags of an image to the repository", "a"),
+        word("platform", "Push the image of this platform only (linux/arm64), or nothing"),
         switch("quiet", "Suppress verbose output", "q"),
     ),
     least=1,
