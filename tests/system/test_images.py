@@ -26,6 +26,7 @@ from heft.images.catalog import Images, ImageUser, Removed
 from heft.model.image import Image
 from heft.store.database import Database
 from tests.harness.daemon import Daemon
+from tests.harness.layers import archive, entry, pack
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 
@@ -521,6 +522,14 @@ async def test_an_archive_of_too_few_layers(bench: Bench) -> None:
             new.addfile(info, file)
     with pytest.raises(InvalidArgument, match="layers length mismatch: expected 1, got 0"):
         await bench.images.load(once(target.getvalue()), progress=quiet)
+
+
+async def test_an_image_of_another_system_in_an_archive(bench: Bench) -> None:
+    # As long as the other, so that the tar stays one.
+    saved = archive(pack(entry("f", b"1"))).replace(b'"os": "linux",', b'"os":"darwin",')
+    with pytest.raises(InvalidArgument, match="operating system 'darwin' cannot be used"):
+        await bench.images.load(once(saved), progress=quiet)
+    assert not bench.images.list()
 
 
 # What a killed daemon leaves
