@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HostError, NotFound, NotSupported
+from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
 from heft.faults import reach
 from heft.guest import disks, ending, listing, measuring, monitors, setup, shaping
 from heft.guest.architectures import NATIVE
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from heft.model.process import GuestProcess
     from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
     from heft.weights.medium.backend import Backend, Guest
+
+log = logging.getLogger(__name__)
 
 _ENTROPY = 64
 _PLATFORM = f"linux/{NATIVE}"
@@ -349,7 +352,10 @@ class MediumWeight(Reach):
         why = watched.why or watched.guest.why()
         oom = watched.group.oom_kills() > 0 or ending.for_want_of_memory(why)
         # Its monitor alone may be gone: a kernel that nobody watches is nobody's machine.
-        await self._backend.end(watched.run.launch, watched.group)
+        try:
+            await self._backend.end(watched.run.launch, watched.group)
+        except HeftError:
+            log.exception("what is left of %s is removed with its run", watched.run.launch.id)
         watched.run.monitor_ended(why, oom_killed=oom)
 
     async def _let_go(self, watched: _Watched) -> None:
