@@ -48,6 +48,9 @@ class Guest(Protocol):
     pidfd: int
     """Of it, the caller's to close; -1: it has ended."""
 
+    async def made(self) -> None:
+        """Return when the kernel runs: until then it is not the guest that takes its time."""
+
     async def connect(self) -> Connection:
         """Reach the agent. Raises `HostError`."""
 

@@ -46,6 +46,9 @@ class Process:
     console: int
     """What it says: a file in memory; -1: it cannot be read."""
 
+    async def made(self) -> None:
+        """Return at once: a process runs as soon as it is there."""
+
     async def connect(self) -> Connection:
         """Reach the agent."""
         return await self.line.connect()

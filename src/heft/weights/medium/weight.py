@@ -211,7 +211,12 @@ class MediumWeight(Reach):
     ) -> None:
         """Let the guest become the machine; or see that its kernel ends before."""
         given = await asyncio.to_thread(self._surroundings, watched.run.launch)
-        begun = asyncio.ensure_future(begin(given))
+
+        async def beginning() -> None:
+            await watched.guest.made()
+            await begin(given)
+
+        begun = asyncio.ensure_future(beginning())
         ended = asyncio.ensure_future(processes.ended(watched.guest.pidfd))
         try:
             await asyncio.wait({begun, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -62,8 +62,8 @@ class Running:
     pump: Pump | None = None
 
     async def connect(self) -> Connection:
-        """Reach the agent, as soon as the domain is there and its kernel is up."""
-        domain = await self._found()
+        """Reach the agent, as soon as its kernel is up."""
+        domain = await self._domain()
         path = await toolstack.terminal(domain)
         if self.pump is not None:
             self.pump.close()
@@ -72,16 +72,21 @@ class Running:
         self.devices.close()
         return line
 
-    async def _found(self) -> toolstack.Listed:
-        """Wait for the domain, and for its console."""
-        uuid, begun = configuration.uuid_of(self.machine), time.monotonic()
-        while True:
-            domain = await toolstack.find(uuid)
-            with contextlib.suppress(HostError):  # it is made, but nobody was told of its console
-                if domain is not None and await toolstack.terminal(domain):
-                    return domain
+    async def made(self) -> None:
+        """Return when xl has made the domain, which it does one by one, and let it go."""
+        begun = time.monotonic()
+        while (domain := await self._find()) is None or domain.is_paused:  # noqa: ASYNC110
             # Each look is a process or two: they must not hold up what is looked for.
             await asyncio.sleep(max(_PAUSE, (time.monotonic() - begun) / 4))
+
+    async def _domain(self) -> toolstack.Listed:
+        domain = await self._find()
+        if domain is None:
+            raise HostError(f"the domain of {self.machine} is gone")
+        return domain
+
+    async def _find(self) -> toolstack.Listed | None:
+        return await toolstack.find(configuration.uuid_of(self.machine))
 
     def said(self) -> str:
         """Give what xl has said, or else the last that came by the line."""

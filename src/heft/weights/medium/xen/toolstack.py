@@ -22,6 +22,8 @@ class Listed:
     uuid: str
     memory: int
     """Bytes that it was given."""
+    is_paused: bool
+    """As each is while it is made."""
     nanoseconds: int
     """Of processor time that it has used."""
 
@@ -50,11 +52,11 @@ def listed(said: str) -> tuple[Listed, ...]:
     """
     found = []
     for line in said.splitlines()[1:]:
-        match = re.search(r"\s(\d+)\s+(\d+)\s+\d+\s+\S{6}\s+(\d+\.\d)\s+([0-9a-f-]{36})\b", line)
+        match = re.search(r"\s(\d+)\s+(\d+)\s+\d+\s+(\S{6})\s+(\d+\.\d)\s+([0-9a-f-]{36})\b", line)
         if match:
-            nanoseconds = int(match[3].replace(".", "")) * 100_000_000
+            nanoseconds = int(match[4].replace(".", "")) * 100_000_000
             memory = int(match[2]) << 20
-            found.append(Listed(int(match[1]), match[4], memory, nanoseconds))
+            found.append(Listed(int(match[1]), match[5], memory, "p" in match[3], nanoseconds))
     return tuple(found)
 
 
