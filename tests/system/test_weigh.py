@@ -47,7 +47,9 @@ def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> Non
     found = json.loads(done.stdout)
     columns = {each["weight"]: each for each in found["columns"]}
     known = weighing.request("GET", "/heft/v1/weights").json["weights"]
-    assert columns.keys() == {"native", *known}
+    assert columns.keys() == {"native", *(name for name in known if known[name]["fits"])}
+    shown = done.stdout + page.read_text() + drawing.read_text()
+    assert ("xen" in shown) == known["medium:xen"]["fits"]
     for name, column in columns.items():
         if name != "native" and not known[name]["ok"]:
             assert column["why"]

@@ -40,6 +40,8 @@ class Availability:
     why: str = ""
     hint: str = ""
     detail: str = ""
+    fits: bool = True
+    """Whether this is the kind of host that the weight is for, whatever it may lack."""
 
 
 @dataclass(frozen=True, slots=True)

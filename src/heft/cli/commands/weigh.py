@@ -87,6 +87,8 @@ def _measure(
             named, why = (image, "") if platform == usual else _of_platform(client, image, platform)
             scale = machines.Scale(client, named, command, to)
             for weight, found in weights.items():
+                if not found["fits"]:
+                    continue
                 column = Column(weight, platform, found.get("detail", ""))
                 columns.append(column)
                 column.why = why

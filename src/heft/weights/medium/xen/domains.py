@@ -128,7 +128,8 @@ class Xen:
         """Say whether machines can be run so here."""
         if not _is_dom0():
             why = "this host is not the domain of a Xen that starts others (dom0)"
-            return Availability(ok=False, why=why, hint="--weight medium is User Mode Linux here")
+            hint = "--weight medium is User Mode Linux here"
+            return Availability(ok=False, why=why, hint=hint, fits=False)
         try:
             version = (await toolstack.info()).get("xen_version", "")
         except NotSupported as error:
