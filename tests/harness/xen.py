@@ -7,6 +7,7 @@ serial console is this process's output.
 
 import gzip
 import hashlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -244,7 +245,7 @@ def boot(image: Path, hypervisor: Path, kernel: Path, first: Path) -> int:
 
 def main(words: list[str]) -> int:
     """Do it; give the status of what was tried: tests in the dom0, or `--shell`, without Heft."""
-    tests = " ".join(words or ["tests/xen"])
+    tests = shlex.join(words or ["tests/xen"])
     trial = TESTS.format(sources=whole_system.SOURCES, tests=tests)
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="heft-xen-") as directory:
         say("the disk of the dom0")
