@@ -153,7 +153,7 @@ def of_kernel(parts: Parts, config: Config, host: HostConfig, weight: str) -> Co
 
 def _check_platform(image: Image, request: CreateRequest, *, own_kernel: bool) -> tuple[str, ...]:
     machine = host_platform.machine()
-    here = f"linux/{platforms.ARCHITECTURES.get(machine, machine)}"
+    here = f"linux/{platforms.oci_architecture(machine)}"
     asked = request.platform
     named = image.os, image.architecture, image.variant
     if asked and not platforms.is_for(platforms.parse(asked), *named):

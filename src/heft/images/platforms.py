@@ -126,5 +126,9 @@ def of(fields: Mapping[str, object]) -> Platform:
 
 def host_architecture() -> str:
     """Give this host's architecture in the words of OCI."""
-    machine = os.uname().machine
+    return oci_architecture(os.uname().machine)
+
+
+def oci_architecture(machine: str) -> str:
+    """Give what uname(2) calls a machine in the words of OCI, which are Go's."""
     return ARCHITECTURES.get(machine, machine)

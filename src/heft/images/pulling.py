@@ -26,7 +26,7 @@ from heft.images.registry.downloads import Downloads
 from heft.images.registry.sharing import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from heft.images.archive import Descriptor, Manifest
     from heft.images.configs import ImageConfig
@@ -116,10 +116,11 @@ class Pulling:
             given = credentials if endpoint is endpoints[-1] else NOBODY
             registry = Registry(self._web, endpoint, given)
             try:
-                return registry, await registry.manifest(name.digest or name.tag)
-            except HeftError as error:
+                with explaining(name):
+                    return registry, await registry.manifest(name.digest or name.tag)
+            except HeftError:
                 if endpoint is endpoints[-1]:
-                    raise explained(name, error) from error
+                    raise
         raise AssertionError("the registry itself is always there")
 
     async def for_platform(
@@ -349,13 +350,17 @@ def _check(
         )
 
 
-def explained(name: Reference, error: HeftError) -> HeftError:
-    """Say what Docker says where it might be a matter of who asks."""
-    if isinstance(error, (Unauthorized, Forbidden)) and "blocked" not in error.message:
-        return NotFound(
+@contextlib.contextmanager
+def explaining(name: Reference) -> Iterator[None]:
+    """Say what Docker says where what a registry refuses might be a matter of who asks."""
+    try:
+        yield
+    except (Unauthorized, Forbidden) as error:
+        if "blocked" in error.message:
+            raise
+        raise NotFound(
             f"pull access denied for {name.familiar_name}, repository does not exist or may require"
             f" 'docker login': {error}"
-        )
-    if isinstance(error, NotFound):
-        return NotFound(f"manifest for {name.familiar()} not found: {error}")
-    return error
+        ) from error
+    except NotFound as error:
+        raise NotFound(f"manifest for {name.familiar()} not found: {error}") from error

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from heft.errors import HeftError, InvalidArgument, NotFound
+from heft.errors import InvalidArgument, NotFound
 from heft.images import relaying
 from heft.images.disks import artifact
-from heft.images.pulling import Pulled, Pulling, explained
+from heft.images.pulling import Pulled, Pulling, explaining
 from heft.images.pushing import Pushed, Pushing
 from heft.images.reference import DEFAULT_DOMAIN, Reference
 from heft.images.registry import manifests
@@ -65,10 +65,8 @@ class Remote:
         """Pull all tags of a repository. Raises as `Pulling.pull`."""
         name = _only_name(repository)
         registry = Registry(self.web, self.web.configuration().primary(name), credentials)
-        try:
+        with explaining(name):
             tags = await registry.tags()
-        except HeftError as error:
-            raise explained(name, error) from error
         names = [replace(name, tag=tag) for tag in tags]
         for each in names:
             Reference.parse(f"{name}:{each.tag}")

@@ -36,7 +36,8 @@ def add_routes(routes: Routes) -> None:
     routes.add("POST", "/auth", auth)
 
 
-def _credentials(call: Call) -> Credentials:
+def credentials_of(call: Call) -> Credentials:
+    """Give who a request says that it asks for. Raises `InvalidArgument`."""
     return credentials.read_header(call.request.headers.get("X-Registry-Auth", ""))
 
 
@@ -46,7 +47,7 @@ async def pull(call: Call) -> web.StreamResponse:
     if tag:
         name = f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
     remote, reporter = call.engine.images.remote, Reporter(call)
-    arguments = (name, call.text("platform"), _credentials(call), reporter)
+    arguments = (name, call.text("platform"), credentials_of(call), reporter)
 
     async def one() -> list[Pulled]:
         return [await remote.pull(*arguments)]
@@ -68,7 +69,7 @@ def _pulled(pulled: Sequence[Pulled]) -> list[dict[str, Any]]:
 async def push(call: Call) -> web.StreamResponse:
     """Push an image under a name; without a tag, all names in its repository."""
     name, tag = call.name, call.text("tag")
-    remote, reporter, given = call.engine.images.remote, Reporter(call), _credentials(call)
+    remote, reporter, given = call.engine.images.remote, Reporter(call), credentials_of(call)
     platform = _platform(call)
     names = [f"{name}:{tag}"] if tag else remote.tags(name)
 
@@ -119,7 +120,7 @@ async def auth(call: Call) -> web.StreamResponse:
 async def distribution(call: Call) -> web.StreamResponse:
     """Say what a registry has under a name."""
     remote = call.engine.images.remote
-    document, platforms = await remote.distribution(call.name, _credentials(call))
+    document, platforms = await remote.distribution(call.name, credentials_of(call))
     descriptor = document.descriptor()
     return call.json(
         {
@@ -137,7 +138,7 @@ async def search(call: Call) -> web.StreamResponse:
     """Look for repositories in an index."""
     wanted = call.filters(SEARCH_KNOWN)
     limit = call.number("limit") or DEFAULT_LIMIT
-    found = await call.engine.images.remote.search(call.text("term"), limit, _credentials(call))
+    found = await call.engine.images.remote.search(call.text("term"), limit, credentials_of(call))
     official, automated = f.flag(wanted, "is-official"), f.flag(wanted, "is-automated")
     stars = [_stars(each) for each in wanted.get("stars", [])]
     return call.json(

@@ -14,6 +14,7 @@ from heft.api import times
 from heft.api.call import COMMON_HEADERS
 from heft.api.versions import NEWEST, OLDEST, version_text
 from heft.errors import NotFound
+from heft.images.platforms import oci_architecture
 from heft.model.machine import State
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from heft.api.routes import Routes
     from heft.engine.info import Info
 
-GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 PING_HEADERS = {
     **COMMON_HEADERS,
     "Builder-Version": "1",
@@ -63,7 +63,7 @@ async def version(call: Call) -> web.StreamResponse:
     known = call.engine.info()
     details = {
         "ApiVersion": version_text(NEWEST),
-        "Arch": _go(known.architecture),
+        "Arch": oci_architecture(known.architecture),
         "BuildTime": "",
         "Experimental": "false",
         "GitCommit": "",
@@ -83,7 +83,7 @@ async def version(call: Call) -> web.StreamResponse:
             "GitCommit": "",
             "GoVersion": f"none: Python {_python()}",
             "Os": "linux",
-            "Arch": _go(known.architecture),
+            "Arch": oci_architecture(known.architecture),
             "KernelVersion": known.kernel,
         }
     )
@@ -92,10 +92,6 @@ async def version(call: Call) -> web.StreamResponse:
 @cache
 def _python() -> str:
     return platform.python_version()
-
-
-def _go(architecture: str) -> str:
-    return GO_ARCHITECTURES.get(architecture, architecture)
 
 
 async def info(call: Call) -> web.StreamResponse:

@@ -8,6 +8,7 @@ import msgspec
 
 from heft.api.decode import Body
 from heft.api.docker.progress import Reporter
+from heft.api.docker.registries import credentials_of
 from heft.errors import InvalidArgument
 from heft.images.registry import credentials
 
@@ -69,20 +70,16 @@ def _name(call: Call) -> str:
     return name
 
 
-def _credentials(call: Call) -> credentials.Credentials:
-    return credentials.read_header(call.request.headers.get("X-Registry-Auth", ""))
-
-
 async def fetch(call: Call) -> web.StreamResponse:
     """Give an image of a registry as an archive; nothing of it stays."""
-    blocks = await call.engine.images.remote.fetch(_name(call), _credentials(call))
+    blocks = await call.engine.images.remote.fetch(_name(call), credentials_of(call))
     return await call.give(blocks, "application/x-tar")
 
 
 async def send(call: Call) -> web.StreamResponse:
     """Bring the image of an archive to a registry; the answer is as that of Docker's push."""
     name, reporter = _name(call), Reporter(call)
-    sending = call.engine.images.remote.send(call.blocks(), name, _credentials(call), reporter)
+    sending = call.engine.images.remote.send(call.blocks(), name, credentials_of(call), reporter)
     return await reporter.run(sending, lambda digest: [{"status": f"digest: {digest}"}])
 
 

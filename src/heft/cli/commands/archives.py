@@ -14,7 +14,7 @@ from heft.cli.flags import switch, word, words
 from heft.cli.frames import write_all
 from heft.cli.progress import counted, follow, on_stderr
 from heft.cli.terminal import STDIN, STDOUT, is_terminal
-from heft.tars import holes
+from heft.cli.whole_file import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from heft.cli.progress import Progress
 
 URLS = ("http://", "https://", "ftp://")
-MODE = 0o600
 
 
 def import_tar(call: Invocation) -> int:
@@ -93,29 +92,6 @@ def save(call: Invocation) -> int:
         return 0
     write_file(target, answer.blocks(), "save image")
     return 0
-
-
-def write_file(target: str, blocks: Iterable[bytes], what: str) -> None:
-    """Write a file, with holes for zeros, that appears whole or not at all. Raises `Failure`."""
-    partial = f"{target}.{os.getpid()}.partial"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        descriptor = os.open(partial, flags, MODE)
-    except OSError as error:
-        raise Failure(f"failed to {what}: {partial}: {error.strerror}") from None
-    try:
-        written = holes.Sparse(descriptor)
-        for block in blocks:
-            written.write(block)
-        written.finish()
-        os.rename(partial, target)
-    except BaseException as error:
-        os.unlink(partial)
-        if isinstance(error, OSError):
-            raise Failure(f"failed to {what}: {target}: {error.strerror}") from None
-        raise
-    finally:
-        os.close(descriptor)
 
 
 IMPORT = Command(

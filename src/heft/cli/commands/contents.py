@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from heft.cli.client import path
 from heft.cli.command import Command
-from heft.cli.commands.archives import write_file
 from heft.cli.commands.images_change import split_reference
 from heft.cli.failures import Failure
 from heft.cli.flags import switch, word, words
 from heft.cli.frames import write_all
 from heft.cli.terminal import STDOUT, is_terminal
+from heft.cli.whole_file import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import sys
 
 from heft.cli.client import path
 from heft.cli.command import Command
-from heft.cli.commands.archives import write_file
 from heft.cli.failures import Failure
 from heft.cli.flags import switch, word
 from heft.cli.frames import write_all
 from heft.cli.progress import counted, follow, on_stderr
 from heft.cli.terminal import STDIN, STDOUT, is_terminal
+from heft.cli.whole_file import write_file
 from heft.tars import holes
 
 TYPE_CHECKING = False

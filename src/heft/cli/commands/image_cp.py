@@ -14,7 +14,6 @@ import sys
 
 from heft.cli.client import path
 from heft.cli.command import Command
-from heft.cli.commands.archives import write_file
 from heft.cli.commands.images_change import split_reference
 from heft.cli.connection import file_blocks
 from heft.cli.failures import Failure
@@ -22,6 +21,7 @@ from heft.cli.flags import switch
 from heft.cli.frames import write_all
 from heft.cli.progress import counted, follow, on_stderr
 from heft.cli.terminal import STDIN, STDOUT, is_terminal
+from heft.cli.whole_file import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
