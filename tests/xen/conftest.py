@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-STATE = "xl list -v; losetup; ip -br link; ps axo pid,etimes,args"
+STATE = "xl list -v; losetup; ip -br link; ps --ppid 2 -p 2 -N -o pid,etimes,args"
 LOG = 12_000
 """Characters of the daemon's log."""
 

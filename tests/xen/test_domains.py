@@ -121,6 +121,7 @@ def test_exec_figures_pausing_and_limits(docker, daemon):
     assert 0 < stats["memory_stats"]["usage"] < 160 << 20
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 0
     docker("pause", "box")
+    time.sleep(patience(0.2))  # what it had said is still on its way
     before = docker("logs", "box").stdout
     time.sleep(3)
     assert docker("logs", "box").stdout == before

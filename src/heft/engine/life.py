@@ -42,6 +42,8 @@ AGAIN_SECONDS = 1.0
 """Between two attempts to record what has happened, on a disk that is full."""
 KILL_SECONDS = 10.0
 """How long a workload may take to go after SIGKILL."""
+CLEAR_SECONDS = 120.0
+"""How long the clearing up after it is waited for: Xen alone takes half a minute on a slow host."""
 
 
 class Life:
@@ -168,11 +170,16 @@ class Life:
             await asyncio.wait({self._ending})
 
     async def _ends_within(self, seconds: float | None) -> bool:
-        """Say whether the run ends, and is cleared up, within a time (None: wait forever)."""
+        """Say whether the run ends within a time (None: wait forever); it is cleared up then."""
         if self._ending is None:
             return True
-        done, _ = await asyncio.wait({self._ending}, timeout=seconds)
-        return bool(done)
+        ending = self._ending
+        done, _ = await asyncio.wait({ending}, timeout=seconds)
+        machine = self._parts.records.get(self._id)
+        if not done and machine is not None and machine.is_up:
+            return False
+        await asyncio.wait({ending}, timeout=CLEAR_SECONDS)
+        return True
 
     def restart_after(self, seconds: float) -> None:
         """Start it again in a while, unless something else is done to it first."""
