@@ -114,6 +114,11 @@ def test_a_helper_keeps_the_password(
     client("push", "-q", name)
     client("logout", served.host)
     assert not (tmp_path / "kept").exists()
+    program.unlink()
+    missing = client("push", "-q", name, check=False)
+    assert missing.returncode == 1
+    if client.name == "heft":
+        assert "there is no docker-credential-test in PATH" in missing.stderr
     assert json.loads(config.read_text())["detachKeys"] == "ctrl-a"
 
 

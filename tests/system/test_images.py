@@ -524,6 +524,13 @@ async def test_an_archive_of_too_few_layers(bench: Bench) -> None:
         await bench.images.load(once(target.getvalue()), progress=quiet)
 
 
+async def test_an_archive_of_too_many_layers(bench: Bench) -> None:
+    saved = archive(*[pack(entry("f", b"1"))] * 128)
+    with pytest.raises(InvalidArgument, match="invalid archive: 128 layers"):
+        await bench.images.load(once(saved), progress=quiet)
+    assert bench.files() == NOTHING
+
+
 async def test_an_image_of_another_system_in_an_archive(bench: Bench) -> None:
     # As long as the other, so that the tar stays one.
     saved = archive(pack(entry("f", b"1"))).replace(b'"os": "linux",', b'"os":"darwin",')

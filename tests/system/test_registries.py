@@ -552,6 +552,31 @@ async def test_through_a_proxy(
             await other.pull(f"{host}/team/far:2")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_to_do_where_there_is_no_trust(
+    other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    tls = (tmp_path / "crt", tmp_path / "key") if scheme == "https" else None
+    if tls:
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=r"]
+        await run(*command, "-out", str(tls[0]), "-keyout", str(tls[1]))
+    with (
+        registries.registry(tmp_path / "r", PORT + 3, tls=tls) as served,
+        registries.proxy(served.host) as through,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{through.host}")
+        with pytest.raises(HostError) as caught:
+            await other.pull("registry.test/team/far:1")
+    why, hint = {
+        "http": ("wrong version number", "insecure = true"),
+        "https": ("self-signed certificate", "certs.d/HOST/ca.crt"),
+    }[scheme]
+    assert why in caught.value.message
+    assert "object at" not in caught.value.message
+    assert hint in caught.value.hint
+
+
 async def test_mirrors(other: Store, tmp_path: Path, plain: Served, pushed: str) -> None:
     with registries.proxy("") as empty:
         (tmp_path / "registries.conf").write_text(

@@ -26,14 +26,16 @@ def test_shared_layers_are_drawn_once() -> None:
         image("e", 3_000_000, "x:1"),
         image("f", 3_000_000, "x:2"),
         image("0", 0, "empty:1"),
+        image("9", 6_000_000, "disk:1"),
     ]
-    ways = {"a": "Babc", "b": "Bab", "c": "B", "d": "B", "e": "klm", "f": "kln", "0": ""}
+    ways = {"a": "Babc", "b": "Bab", "c": "B", "d": "B", "e": "klm", "f": "kln", "0": "", "9": ""}
     known = {each["Id"]: layers(ways[each["Id"][7]]) for each in images}
     drawn = draw(images, known, whole=False)
     width = drawn.index("IMAGE ID")
     lines = [(line[:width].rstrip(), line.split()[-2:]) for line in drawn.splitlines()]
     assert [line for line, _ in lines] == [
         "IMAGE",
+        "disk:1",
         "empty:1",
         "base:1",
         "<none>",
@@ -45,6 +47,8 @@ def test_shared_layers_are_drawn_once() -> None:
     ]
     rows = {line.strip("├└─ "): sizes for line, sizes in lines}
     assert rows["base:1"] == ["5MB", "5MB"]
+    assert rows["disk:1"] == ["6MB", "6MB"]
+    assert rows["empty:1"] == ["0B", "0B"]
     assert rows["<none>"] == ["5MB", "0B"]
     assert rows["registry.example:5000/team/tool:2"] == ["7MB", "2MB"]
     assert rows["2 shared layers"][-1] == "2MB"

@@ -160,6 +160,11 @@ def _run(helper: str, action: str, said: str) -> str:
             [program, action], input=said, capture_output=True, text=True, timeout=HELPER_SECONDS,
             check=False,
         )  # fmt: skip
+    except FileNotFoundError:
+        raise Failure(
+            f"error getting credentials: there is no {program} in PATH, which Docker's config.json"
+            " names (credsStore, credHelpers)"
+        ) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failure(f"error getting credentials: {program}: {error}") from None
     if done.returncode and _NOT_FOUND not in done.stdout + done.stderr and action != "erase":

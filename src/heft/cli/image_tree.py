@@ -53,8 +53,9 @@ def draw(
             node = node.add(layer["chain"], layer["size"])
         node.images.append(image)
     lines = list(_below(root, whole=whole, top=True))
-    for image in root.images:
-        lines.insert(0, [_name(image), _id(image, whole=whole), human.size(image["Size"]), "0B"])
+    for image in root.images:  # of no layers: all that there is of a disk is its own
+        size = human.size(image["Size"])
+        lines.insert(0, [_name(image), _id(image, whole=whole), size, size])
     return aligned([HEAD, *lines])
 
 

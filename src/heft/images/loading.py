@@ -17,7 +17,7 @@ from heft.images.compression import LONGEST_MAGIC, Compression, detect
 from heft.images.disks import artifact, keeping
 from heft.images.importing import layer_of
 from heft.images.intake import STORABLE
-from heft.images.layers import chain_ids
+from heft.images.layers import MOST_LAYERS, chain_ids
 from heft.images.piping import run_child
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def only_one(images: list[ArchivedImage], name: Reference) -> ArchivedImage:
 
 def _read(spooled: Path, file: File) -> bytes:
     if file.size > configs.LARGEST:
-        raise InvalidArgument(f"invalid archive: a document of {file.size} bytes")
+        raise InvalidArgument(
+            f"invalid archive: a document of {file.size} bytes", hint=f"at most {configs.LARGEST}"
+        )
     return (spooled / str(file.number)).read_bytes()
 
 
@@ -107,6 +109,8 @@ class _Loading:
             raise InvalidArgument(
                 f"invalid manifest, layers length mismatch: expected {expected}, got {there}"
             )
+        if there > MOST_LAYERS:
+            raise InvalidArgument(f"invalid archive: {there} layers", hint=f"at most {MOST_LAYERS}")
         layers: list[Layer] = []
         for file in archived.layers:
             layers.append(await self._layer(file, config.diff_ids, len(layers)))

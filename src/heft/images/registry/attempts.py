@@ -38,11 +38,17 @@ class Attempts:
 
     async def failed(self, error: Exception | str) -> None:
         """Wait until the next attempt. Raises `HostError` if there is to be none."""
-        if isinstance(error, aiohttp.ClientSSLError):
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
             raise HostError(
-                f"cannot {self._what}: {error}",
+                f"cannot {self._what}: {error.certificate_error}",
                 hint="the certificate of an authority of your own belongs in"
                 " /etc/heft/certs.d/HOST/ca.crt",
+            )
+        if isinstance(error, aiohttp.ClientConnectorSSLError):
+            raise HostError(
+                f"cannot {self._what}: {_said(error)}",
+                hint="where it speaks HTTP without TLS, `insecure = true` belongs into its"
+                " [[registry]] in /etc/heft/registries.conf",
             )
         self._failed += 1
         if self._failed >= MOST or is_lasting(error):
