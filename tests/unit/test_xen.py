@@ -52,6 +52,15 @@ def test_why_a_domain_is_over():
     )
     assert toolstack.why("Domain 3 has been destroyed.\n") == "its domain was destroyed"
     assert toolstack.why("") == "its domain has ended"
+    assert toolstack.why(
+        "Parsing config from /run/domain.cfg\n"
+        "libxl: error: libxl_aoutils.c:539:async_exec_timeout: killing execution of"
+        " /etc/xen/scripts/block add because of timeout\n"
+        "libxl: error: libxl_create.c:1921:domcreate_launch_dm: Domain 3:unable to add disks\n"
+    ) == (
+        "Xen could not make its domain:"
+        " killing execution of /etc/xen/scripts/block add because of timeout"
+    )
 
 
 async def test_a_line_carries_every_byte_and_doubles_what_is_sysrq_to_linux():

@@ -221,7 +221,8 @@ class MediumWeight(Reach):
         try:
             await asyncio.wait({begun, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not begun.done():
-                raise HostError(f"the guest of {watched.run.launch.id} ended as it started")
+                why = watched.guest.why()
+                raise HostError(f"the guest of {watched.run.launch.id} ended as it started: {why}")
             await begun
         except HostError as error:
             if said := watched.guest.said():

@@ -10,6 +10,8 @@ from heft.host.processes import run
 
 _TTY = re.compile(r"/dev/pts/\d+")
 _REASON = re.compile(r"has shut down, reason code (\d+)")
+_ERROR = re.compile(r"^libxl: error: \S+?:\d+:\w+: ?(?:Domain \d+: ?)?(.+)$", re.MULTILINE)
+"""One of libxl's errors, without the place in its source."""
 _CRASHED = 3
 """SHUTDOWN_crash (xen/include/public/sched.h)."""
 
@@ -91,4 +93,8 @@ def why(said: str) -> str:
     if reasons := _REASON.findall(said):
         crashed = int(reasons[-1]) == _CRASHED
         return "the guest's kernel crashed" if crashed else "the guest went down by itself"
-    return "its domain was destroyed" if "has been destroyed" in said else "its domain has ended"
+    if "has been destroyed" in said:
+        return "its domain was destroyed"
+    if errors := _ERROR.findall(said):
+        return f"Xen could not make its domain: {errors[0]}"  # the others follow from it
+    return "its domain has ended"
