@@ -522,7 +522,7 @@ async def test_through_a_proxy(
 ) -> None:
     """What only the proxy can resolve is pulled through it, from a real registry."""
     tls, config, port = None, tmp_path / "config", PORT + 3 + (scheme == "https")
-    host = f"registry.test:{port}"
+    host = "registry.test" if scheme == "https" else f"registry.test:{port}"
     (config / f"certs.d/{host}").mkdir(parents=True)
     if scheme == "https":
         tls = tmp_path / "crt", tmp_path / "key"

@@ -78,10 +78,12 @@ class Web:
         return self._contexts[state, insecure]
 
     def _files(self, host: str) -> Iterator[Path]:
+        """Give what concerns `HOST:PORT`; the port of HTTPS itself need not be in the name."""
         for directory in (self._directory / "certs.d", *SHARED_CERTIFICATES):
-            place = directory / host
-            if "/" not in host and place.is_dir():
-                yield from place.iterdir()
+            for name in {host, host.removesuffix(":443")}:
+                place = directory / name
+                if "/" not in name and place.is_dir():
+                    yield from place.iterdir()
 
     async def close(self) -> None:
         """Close all connections."""
