@@ -60,6 +60,9 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 mkdir -p /run/lock /run/netns
+# As the first light machine of a boot does, for good: no test is to have left it behind.
+mount --bind /run/netns /run/netns
+mount --make-shared /run/netns
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 hostname dom0
