@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "machine.h"
 
 enum { SHARE = 1, TMPFS = 2 };
@@ -142,17 +143,36 @@ static int mount_tmpfs(struct bytes asked, const char *target, struct failure *f
     return done;
 }
 
+/* Mount a share, which is found by its tag; `vsock:PORT`: at that port of the host. */
+static int attach_share(const char *tag, const char *place, const char *further)
+{
+    char options[1024], transport[64] = "trans=virtio";
+    unsigned int port;
+    int host = -1;
+    if (sscanf(tag, "vsock:%u", &port) == 1) {
+        host = device_connect(port);
+        if (host < 0)
+            return -1;
+        snprintf(transport, sizeof transport, "trans=fd,rfdno=%d,wfdno=%d", host, host);
+    }
+    snprintf(options, sizeof options, "%s,version=9p2000.L%s%s", transport,
+             further[0] != 0 ? "," : "", further);
+    int done = mount(tag, place, "9p", MS_NOATIME, options), why = errno;
+    if (host >= 0)
+        close(host); /* the mount has its own */
+    errno = why;
+    return done;
+}
+
 /* A share can be mounted once: further mounts of it are bound from there. */
 static int open_share(const char *tag, const char *further, struct failure *failure)
 {
-    char place[PATH_MAX], options[1024];
+    char place[PATH_MAX];
     snprintf(place, sizeof place, "/shares/%s", tag);
     if (tag[0] == 0 || strchr(tag, '/') != NULL)
         return fail(failure, INVALID, "the tag of a share");
     if (mkdir(place, 0755) == 0) {
-        snprintf(options, sizeof options, "trans=virtio,version=9p2000.L%s%s",
-                 further[0] != 0 ? "," : "", further);
-        if (mount(tag, place, "9p", MS_NOATIME, options) < 0) {
+        if (attach_share(tag, place, further) < 0) {
             fail_errno(failure, "share %s", tag);
             rmdir(place);
             return -1;

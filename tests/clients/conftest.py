@@ -31,8 +31,6 @@ WITH_GUESTS = (
     "test_websocket",
 )
 """Modules whose tests run at weights with a kernel of their own too, but for those marked `light`.
-
-And at medium for those marked `shares`.
 """
 EVERY_TIME = ("test_run", "test_streams", "test_update", "test_docker_py", "test_every_flag")
 """Of these, those that run at medium each time; the others do there with what is `long`."""
@@ -68,8 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_not_for_its_weight(item: pytest.Item) -> bool:
     if "/clients/" not in str(item.path) or not _ids(item) & {"heavy", "medium"}:
         return False
-    other = {"heft"} & _ids(item) or item.get_closest_marker("light")
-    return bool(other or ("medium" in _ids(item) and item.get_closest_marker("shares")))
+    return bool({"heft"} & _ids(item) or item.get_closest_marker("light"))
 
 
 def _ids(item: pytest.Item) -> set[str]:

@@ -35,7 +35,9 @@ services:
   writer:
     image: {BUSYBOX}
     init: true
-    command: sh -c 'while :; do echo "$$GREETING at $$(date +%s)" >/srv/index.html; sleep 0.1; done'
+    command: >-
+      sh -c 'while :; do echo "$$GREETING at $$(date +%s)" >/srv/new;
+      mv /srv/new /srv/index.html; sleep 0.1; done'
     network_mode: bridge
     environment: {{GREETING: hello}}
     env_file: [settings.env]
@@ -93,7 +95,6 @@ def machines(daemon: Daemon) -> dict[str, Any]:
     return {each["Labels"]["com.docker.compose.service"]: each for each in found}
 
 
-@pytest.mark.shares
 def test_a_project(compose: Compose, daemon: Daemon) -> None:
     compose("config", "--quiet")
     compose("up", "--detach", "web")

@@ -28,7 +28,6 @@ def test_run(client: docker.DockerClient) -> None:
     assert b"no" in caught.value.stderr
 
 
-@pytest.mark.shares
 def test_a_machine(client: docker.DockerClient) -> None:
     machine = client.containers.run(
         BUSYBOX,

@@ -159,7 +159,6 @@ def test_logs_as_they_come(client: docker.DockerClient) -> None:
     assert machine.logs(since=since) == b"line 3\nline 4\n"
 
 
-@pytest.mark.shares
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [

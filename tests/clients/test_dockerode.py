@@ -4,15 +4,12 @@ import json
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from heft.api.versions import NEWEST, version_text
 from tests.harness.daemon import Daemon
 
 PROJECT = Path(__file__).with_name("dockerode")
 
 
-@pytest.mark.shares
 def test_a_job(daemon: Daemon) -> None:
     done = subprocess.run(
         ["node", "job.js", str(daemon.socket)],

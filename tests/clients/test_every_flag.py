@@ -97,6 +97,10 @@ WORKS: dict[str, Case] = {
     "user": Case("7"),
     "userns": Case("host"),
     "workdir": Case("/tmp"),
+    "mount": Case("type=volume,src=new,dst=/v"),
+    "volume": Case("{place}:/v"),
+    "volume-driver": Case("local", also=("-v", "new:/v")),
+    "volumes-from": Case("other"),
 }
 """How most of them work is the matter of test_run and test_run_flags, at these weights too."""
 
@@ -135,14 +139,6 @@ WARNED: dict[str, Case] = {
     "memory-swap": Case("300m", also=("--memory", "200m")),
     "memory-swappiness": Case("7"),
 }
-
-SHARES: dict[str, Case] = {
-    "mount": Case("type=volume,src=new,dst=/v"),
-    "volume": Case("{place}:/v"),
-    "volume-driver": Case("local", also=("-v", "new:/v")),
-    "volumes-from": Case("other"),
-}
-"""These work at heavy; medium says that it has no volumes."""
 
 OF_FILES = {"use-api-socket"}
 """A bind of a socket to docker: refused by any name, as a bind or for want of the socket."""
@@ -187,7 +183,7 @@ def words(docker: Client, place: Path) -> Iterator[dict[str, str]]:
 
 def test_no_flag_is_forgotten() -> None:
     flags = docker_help.commands()
-    assert set(flags["create"]) == {*WORKS, *REFUSED, *WARNED, *SHARES, *OF_FILES}
+    assert set(flags["create"]) == {*WORKS, *REFUSED, *WARNED, *OF_FILES}
     assert set(flags["update"]) == {*UPDATES, *UPDATES_REFUSED, *UPDATES_WARNED}
 
 
@@ -204,9 +200,8 @@ def made(docker: Client) -> list[str]:
 
 
 def test_what_works_is_taken_without_a_word(docker: Client, words: dict[str, str]) -> None:
-    works = WORKS | (SHARES if words["weight"] == "heavy" else {})
     wrong = {}
-    for flag, case in works.items():
+    for flag, case in WORKS.items():
         done = create(docker, flag, case, words)
         said = done.stderr.replace("Flag --disable-content-trust", "")
         if done.returncode or "arning" in said or "WARNING" in said:
@@ -218,11 +213,10 @@ def test_what_works_is_taken_without_a_word(docker: Client, words: dict[str, str
 
 def test_what_cannot_be_is_refused_by_its_name(docker: Client, words: dict[str, str]) -> None:
     volumes = docker("volume", "ls", "-q").stdout
-    shares = {} if words["weight"] == "heavy" else SHARES
     wrong = {}
-    for flag, case in (REFUSED | shares).items():
+    for flag, case in REFUSED.items():
         done = create(docker, flag, case, words)
-        name = "--volume, --mount, --volumes-from" if flag in shares else case.name or f"--{flag}"
+        name = case.name or f"--{flag}"
         if done.returncode not in (1, 125) or name not in done.stderr:
             wrong[flag] = done.returncode, done.stderr
         assert made(docker) == [], flag

@@ -17,8 +17,9 @@ FOREVER = ("sleep", "1000")
 @pytest.fixture(params=["running", "stopped"])
 def box(request: pytest.FixtureRequest, client: Client) -> str:
     """Give a machine with a volume (at medium, which has none, a tmpfs), and some changes."""
-    mount = ("--tmpfs", "/data") if "medium" in client.daemon.extra else ("-v", "data:/data")
-    client("run", "-d", "--name", "box", *mount, "--stop-signal", "KILL", BUSYBOX, *FOREVER)
+    client(
+        "run", "-d", "--name", "box", "-v", "data:/data", "--stop-signal", "KILL", BUSYBOX, *FOREVER
+    )
     script = (
         "mkdir -p /d/deep; echo file > /d/file; echo in > /d/deep/in; ln /d/file /d/same;"
         "ln -s /d/file /d/link; ln -s /d /dl; echo vol > /data/vol; chown 1000:1000 /d/file;"
@@ -45,7 +46,6 @@ def inside(client: Client, script: str) -> str:
     return client("exec", "box", "sh", "-c", script).stdout
 
 
-@pytest.mark.shares
 def test_out(client: Client, box: str, tmp_path: Path) -> None:
     client("cp", "box:/d/file", tmp_path / "new")
     assert (tmp_path / "new").read_text() == "file\n"
@@ -89,7 +89,6 @@ def test_out_refused(client: Client, box: str, tmp_path: Path) -> None:
     assert client("cp", "box:/d", tmp_path / "no/such/", check=False).returncode == 1
 
 
-@pytest.mark.shares
 def test_in(client: Client, box: str, tmp_path: Path) -> None:
     source = tmp_path / "src"
     (source / "sub").mkdir(parents=True)
@@ -149,7 +148,6 @@ def test_a_running_machines_tmpfs(client: Client, tmp_path: Path) -> None:
     assert list((tmp_path / "all/proc").iterdir()) == []
 
 
-@pytest.mark.shares
 @pytest.mark.parametrize("state", ["running", "stopped"])
 def test_read_only(client: Client, tmp_path: Path, state: str) -> None:
     (tmp_path / "file").write_text("x\n")
@@ -165,7 +163,6 @@ def test_read_only(client: Client, tmp_path: Path, state: str) -> None:
     client("cp", "box:/data/x", tmp_path / "back")
 
 
-@pytest.mark.shares
 def test_a_machine_that_never_ran(client: Client, tmp_path: Path) -> None:
     client("create", "--name", "box", "-v", "data:/fresh", BUSYBOX, "cat", "/fresh/f", "/g")
     (tmp_path / "f").write_text("f\n")

@@ -95,7 +95,6 @@ def test_ps(client: Client) -> None:
     assert "Exited (3)" in client("ps", "-a", "--filter", "name=two").stdout
 
 
-@pytest.mark.shares
 def test_inspect(client: Client) -> None:
     machine_id = up(client, "box", "-e", "A=b", "-v", "vol:/v", "--memory", "128m", "-p", "8086:80")
     (shown,) = json.loads(client("inspect", "box").stdout)
@@ -226,7 +225,6 @@ def test_prune(client: Client) -> None:
     assert client("ps", "-a", "--format", "{{.Names}}").stdout == "stays\n"
 
 
-@pytest.mark.shares
 def test_volumes(client: Client) -> None:
     client("volume", "create", "--label", "a=b", "vol")
     up(client, "box", "-v", "vol:/v")

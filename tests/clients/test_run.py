@@ -106,7 +106,6 @@ def test_names_and_labels(client: Client) -> None:
     assert 'The container name "/one" is already in use by container' in done.stderr
 
 
-@pytest.mark.shares
 def test_binds(client: Client, place: Path) -> None:
     (place / "given").write_text("hello\n")
     flags = ("-v", f"{place}:/data")
@@ -121,7 +120,6 @@ def test_binds(client: Client, place: Path) -> None:
     assert "bind source path does not exist: /not/there" in done.stderr
 
 
-@pytest.mark.shares
 def test_named_volumes_are_filled_from_the_image(client: Client) -> None:
     assert sh(client, "cat /etc/mark; echo 1 > /etc/mark; ls /etc", "-v", "vol:/etc") != ""
     assert sh(client, "cat /v/mark", "-v", "vol:/v") == "1"
@@ -131,7 +129,6 @@ def test_named_volumes_are_filled_from_the_image(client: Client) -> None:
     assert (Path(inspected["Mountpoint"]) / "mark").read_text() == "1\n"
 
 
-@pytest.mark.shares
 def test_anonymous_volumes_go_with_rm(client: Client) -> None:
     assert sh(client, "echo 1 > /data/x && cat /data/x", "-v", "/data") == "1"
     assert client("volume", "ls", "-q").stdout == ""

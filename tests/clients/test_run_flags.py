@@ -58,7 +58,6 @@ def mounted(place: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-R", below], check=True)
 
 
-@pytest.mark.shares
 def test_what_is_mounted_below_a_bind(client: Client, mounted: Path) -> None:
     bind = f"type=bind,src={mounted},dst=/m"
     touch = "cat /m/below/file 2>&1; touch /m/x 2>&1; touch /m/below/x 2>&1 && echo written; true"
@@ -105,7 +104,6 @@ def _propagated(client: Client, place: Path) -> bool:
     return f" {place}/later " in mounts
 
 
-@pytest.mark.shares
 def test_a_part_of_a_volume(client: Client) -> None:
     sh(client, "mkdir -p /v/a/b; echo deep > /v/a/b/file; echo top > /v/top", "-v", "vol:/v")
     part = ("--mount", "type=volume,src=vol,dst=/m,volume-subpath=a/b")
@@ -126,7 +124,6 @@ def test_a_part_of_a_volume(client: Client) -> None:
     assert done.returncode == 125
 
 
-@pytest.mark.shares
 def test_a_part_of_a_volume_does_not_lead_out_of_it(client: Client) -> None:
     sh(client, "ln -s / /v/out; ln -s ../../.. /v/up; mkdir /v/in", "-v", "vol:/v")
     for name in ("out", "up"):
@@ -144,7 +141,6 @@ def test_tmpfs_in_the_long_syntax(client: Client) -> None:
     assert shown.endswith("1750\nok")
 
 
-@pytest.mark.shares
 def test_volumes_from(client: Client, place: Path) -> None:
     flags = ("-v", "vol:/v", "-v", f"{place}:/b", "-v", "/anonymous")
     start(client, "first", *flags, script="echo 1 > /v/x; echo 2 > /anonymous/y; sleep 1000")

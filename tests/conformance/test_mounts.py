@@ -8,9 +8,6 @@ from heft.errors import HeftError
 from heft.model.machine import MountKind, MountPoint
 from tests.conformance.conftest import Bench, logged
 
-pytestmark = pytest.mark.parametrize("bench", ["light", "heavy"], indirect=True)
-"""Medium machines have no volumes and binds."""
-
 
 def bind(source: Path, target: str, **how: object) -> MountPoint:
     return MountPoint(kind=MountKind.BIND, source=str(source), target=target, **how)

@@ -30,7 +30,7 @@ from tests.harness.serving import emptied, serving
 from tests.system.test_heavy import process_of
 
 SECONDS = 30.0
-SERVER = Path(shares.PROGRAM).name[:15]
+SERVER = Path(shares.PROXY.program).name[:15]
 """As proc(5) has it in `comm`."""
 
 
@@ -73,13 +73,13 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def servers(daemon: Daemon, name: str) -> list[int]:
+def servers(daemon: Daemon, name: str, program: str = SERVER) -> list[int]:
     """Give the servers in a machine's control group."""
     machine = daemon.request("GET", f"/containers/{name}/json").json["Id"]
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "comm").read_text().strip() == SERVER:
+            if entry.name.isdigit() and (entry / "comm").read_text().strip() == program:
                 found += [int(entry.name)] * (machine in (entry / "cgroup").read_text())
         except OSError:
             continue

@@ -119,7 +119,6 @@ def test_name_address_ports_and_the_outside(docker, daemon):
 def test_what_cannot_be_is_refused_in_words_and_leaves_nothing(docker, daemon):
     refused = {
         ("--network", "host"): "kernel of its own",
-        ("-v", "/tmp:/x"): "no volumes and binds",
         ("-m", "64m"): "at least 128 MiB",
         ("--label", "heft.kit=debian"): "another weight's",
         ("--label", "heft.systemd=always"): "no whole system",

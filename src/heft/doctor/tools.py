@@ -15,6 +15,7 @@ from heft.doctor.check import (
     FOREIGN,
     HEAVY,
     LIGHT,
+    MEDIUM,
     OWN_KERNEL,
     Check,
     Finding,
@@ -161,6 +162,7 @@ def _tool(
 _NETWORKED = weights(LIGHT) | OWN_KERNEL
 _light = weights(LIGHT)
 _heavy = weights(HEAVY)
+_medium = weights(MEDIUM)
 
 CHECKS = (
     _tool("crun", "crun", "nothing makes a machine's processes", required=_light, wants="SECCOMP"),
@@ -198,6 +200,7 @@ CHECKS = (
         "no volumes and binds at the heavy weight",
         helps=_heavy,
     ),
+    _tool("diod", "diod", "no volumes and binds at the medium weight", helps=_medium),
     _tool("swtpm", "swtpm", "no TPM for guests that want one", helps=_heavy),
     Check(
         name="emulators (static)",

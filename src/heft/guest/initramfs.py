@@ -22,9 +22,9 @@ OPTIONAL = ("crc32c_intel", "9pnet", "9pnet_virtio", "9p", "loop")
 """What it is better with, where its kernel has them: faster checksums of ext4 (these are preferred
 as soon as they are there, so they come first; the agent leaves them where code is translated),
 volumes, and file systems in files."""
-OF_PROCESS = ("erofs", "overlay", "ext4", "vmw_vsock_virtio_transport")
+OF_PROCESS = ("erofs", "overlay", "ext4", "vmw_vsock_virtio_transport", "9pnet_fd", "9p")
 """What a guest needs whose kernel is a process: its disks and cards are drivers of that, and its
-agent's line comes by vsock(7)."""
+agent's line and its volumes come by vsock(7)."""
 PROCESS = "virtio_uml"
 """What is part of such a kernel, and of no other."""
 OF_DOMAIN = ("xen_blkfront", "xen_netfront", "crc32c_generic", "erofs", "overlay", "ext4", "loop")

@@ -1,10 +1,11 @@
 """Binds and volumes of a machine with a kernel of its own: shown to it by 9p, live.
 
-The files are served by QEMU's own virtfs-proxy-helper(1), which does on the host what QEMU, nobody
-on this host, may not: it opens, makes and gives away files as the guest's users ask. It is the
-host's root, and believes what a hostile guest tells it; so it runs secluded (`heft.host.secluded`),
-with nothing to reach but a tree of this machine's own binds and volumes. Links and `..` lead
-nowhere else, no device works there, and what is read-only is so before the guest is asked.
+The files are served by a program that does on the host what the guest's monitor, nobody on this
+host, may not: it opens, makes and gives away files as the guest's users ask (`Server`). For a QEMU
+that is its own virtfs-proxy-helper(1), else diod(8). It is the host's root, and believes what a
+hostile guest tells it; so it runs secluded (`heft.host.secluded`), with nothing to reach but a tree
+of this machine's own binds and volumes. Links and `..` lead nowhere else, no device works there,
+and what is read-only is so before the guest is asked.
 
 A server's files are all of one file system of the host: a guest tells files apart by their number
 there, which two file systems both give. A server ends with its machine: it is in its control group,
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     from heft.model.machine import MountPoint
     from heft.weights.base import Launch
 
-PROGRAM = "/usr/lib/qemu/virtfs-proxy-helper"
 MOST = 16
 """File systems of the host that one machine can have parts of."""
-OPTIONS = "msize=131072,cache=mmap"
+_MAPPED = "cache=mmap"
+_OPTIONS = f"msize=131072,{_MAPPED}"
 """Bytes of one request, which a guest must find in one piece for every directory that it reads;
 files can be mapped for writing, and nothing else is kept (kernel documentation, filesystems/9p):
 what another machine writes is there at once."""
@@ -51,12 +52,67 @@ CAPABILITIES = (
 )
 """What the server wants, and the last two, which it drops once it is in its tree."""
 _ROOT = "shares"
+_BESIDE = "beside"
+_WORKERS = 4
 _KINDS = {
     stat.S_IFSOCK: "socket",
     stat.S_IFIFO: "named pipe",
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A program that serves what is at /shares, which it makes its root."""
+
+    program: str
+    arguments: tuple[str, ...]
+    """The connection that it inherits, a descriptor, is put for `{}`."""
+    tag: str
+    """What a guest finds a share by: its number is put for `{}`."""
+    first: int
+    """The number of the first share."""
+    options: str
+    """Further options that a guest mounts it with."""
+    beside: Path | None = None
+    """A library that is loaded into it before all others."""
+
+    def secluded(self, trees: Mapping[str, int], beside: int, connection: int) -> Secluded:
+        """Give it with trees to serve, and the library as a detached mount (-1: none)."""
+        words = tuple(word.format(connection) for word in self.arguments)
+        if beside < 0:
+            program = (self.program, *words)
+            return Secluded(program, CAPABILITIES, trees, (connection,))
+        program = ("env", "-i", f"LD_PRELOAD=/{_BESIDE}", self.program, *words)
+        return Secluded(program, CAPABILITIES, {**trees, _BESIDE: beside}, (connection,))
+
+
+PROXY = Server(
+    "/usr/lib/qemu/virtfs-proxy-helper",
+    ("--nodaemon", "--path", f"/{_ROOT}", "--fd", "{}"),
+    tag="share{}",
+    first=0,
+    options=_OPTIONS,
+)
+"""What speaks to a QEMU."""
+
+
+def diod(beside: Path, first: int) -> Server:
+    """Give what speaks 9p itself, to the guest, at ports of the host from `first` on (vsock(7)).
+
+    `beside` is the library of agent/diod, which makes /shares its root.
+    """
+    words = ("--foreground", "--no-auth", "--no-userdb", "--export", "/")
+    workers = ("--nwthreads", str(_WORKERS))
+    return Server(
+        "/usr/sbin/diod",
+        (*words, *workers, "--rfdno", "{}", "--wfdno", "{}"),
+        tag="vsock:{}",
+        first=first,
+        options=f"msize=65536,{_MAPPED},aname=/,uname=root",
+        beside=beside,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +170,18 @@ def _check_kind(point: MountPoint, mode: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
+async def serve(launch: Launch, group: Group, server: Server = PROXY) -> AsyncIterator[Shared]:
     """Serve what a machine shares, in its control group.
 
-    The connections are to be handed on inside; without them the servers end. Raises `StartFailed`,
-    `NotSupported`, `HostError`.
+    The connections are to be handed on inside. Raises `StartFailed`, `NotSupported`, `HostError`.
     """
     points = shared_points(launch)
     if not points:
         yield Shared()
         return
-    if not os.path.exists(PROGRAM):
+    if not os.path.exists(server.program):
         raise NotSupported(
-            f"{PROGRAM} is not installed: it serves volumes and binds",
+            f"{server.program} is not installed: it serves volumes and binds",
             hint="`heft doctor` says what to install",
         )
     with contextlib.ExitStack() as opened:
@@ -139,23 +194,21 @@ async def serve(launch: Launch, group: Group) -> AsyncIterator[Shared]:
         # What is shared may be on a file system that answers slowly.
         trees = await in_own_thread(lambda: [_Tree(each, hold(_open(each))) for each in points])
         served, shares = [], {}
-        for number, alike in enumerate(_by_file_system(trees)):
-            tag = f"share{number}"
+        for number, alike in enumerate(_by_file_system(trees), server.first):
+            tag = server.tag.format(number)
             ours, theirs = socket.socketpair()
             opened.enter_context(ours)
+            beside = -1
+            if server.beside is not None:
+                beside = hold(mounts.detached(server.beside, read_only=True))
             with theirs:
                 names = {f"{_ROOT}/{at}": tree.descriptor for at, tree in enumerate(alike)}
-                await secluded.start(_server(names, theirs.fileno()), group, errors)
+                await secluded.start(server.secluded(names, beside, theirs.fileno()), group, errors)
             served.append(Served(tag, ours.fileno()))
             for at, tree in enumerate(alike):
-                shares[tree.point.target] = Share(tag, subpath=str(at), options=OPTIONS)
+                shares[tree.point.target] = Share(tag, subpath=str(at), options=server.options)
         reach("heavy.shared")
         yield Shared(tuple(served), shares, errors)
-
-
-def _server(trees: Mapping[str, int], connection: int) -> Secluded:
-    program = (PROGRAM, "--nodaemon", "--path", f"/{_ROOT}", "--fd", str(connection))
-    return Secluded(program, CAPABILITIES, trees, (connection,))
 
 
 def _by_file_system(trees: Iterable[_Tree]) -> Iterable[list[_Tree]]:

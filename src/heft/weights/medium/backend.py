@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from heft.guest.monitors import Record
     from heft.guest.setup import Disk
     from heft.guest.shaping import Shape
+    from heft.guest.shares import Served, Server
     from heft.guest.wire import Connection
     from heft.host.cgroups import Group
     from heft.host.grouping import Limits
@@ -68,6 +69,8 @@ class Backend(Protocol):
     """One way to run a kernel."""
 
     traits: Traits
+    server: Server | None
+    """What serves volumes and binds; None: its machines have none."""
 
     async def available(self, kit: Kit | None) -> Availability:
         """Say whether machines can be run so here; None: the kit is not there yet."""
@@ -75,8 +78,10 @@ class Backend(Protocol):
     def refuse(self, launch: Launch) -> None:
         """Raise `NotSupported` for what such a machine cannot have, beyond what all cannot."""
 
-    async def start(self, launch: Launch, kit: Kit, shape: Shape, group: Group) -> Guest:
-        """Start a kernel, with its monitor in a group that is there.
+    async def start(
+        self, launch: Launch, kit: Kit, shape: Shape, group: Group, served: tuple[Served, ...]
+    ) -> Guest:
+        """Start a kernel, joined with who serves its volumes; its monitor is in a group there is.
 
         Where it fails, `end` clears away what is left.
         """

@@ -43,8 +43,19 @@ class Started:
     """What it says: a file in memory."""
 
 
-def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line, vsock: Path) -> Started:
-    """Start the kernel of a machine in its group and jail, under `vsock` (the program heft-vsock).
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a kernel is started with, and what it is joined with."""
+
+    vsock: Path
+    """The program heft-vsock."""
+    line: Line
+    served: tuple[int, ...]
+    """Connections to who serves the machine's volumes."""
+
+
+def start(launch: Launch, kit: Kit, shape: Shape, group: Group, means: Means) -> Started:
+    """Start the kernel of a machine in its group and jail.
 
     Raises `HostError`.
     """
@@ -52,7 +63,7 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line, vsoc
     run.make(user, (group.path,))
     base, upper = _disks(launch, user)
     modules = setup.loads_modules(launch)
-    readable = [(vsock, uml.VSOCK), (kit.kernel, uml.KERNEL)]
+    readable = [(means.vsock, uml.VSOCK), (kit.kernel, uml.KERNEL)]
     readable += [(kit.initramfs, uml.INITRAMFS), (base, uml.BASE)]
     readable += [(kit.modules, uml.MODULES)] if modules else []
     with contextlib.ExitStack() as opened:
@@ -61,7 +72,7 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line, vsoc
             opened.callback(os.close, descriptor)
             return descriptor
 
-        heard, said = map(hold, line.make())
+        heard, said = map(hold, means.line.make())
         console = hold(memory_files.bounded(CONSOLE_SIZE))
         card, mac = -1, ""
         if launch.endpoint is not None and launch.endpoint.interface:
@@ -77,13 +88,15 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, line: Line, vsoc
             filter=confined,
             scratch=True,  # its memory is a file there
         )
-        command = uml.command(shape.memory, Plugs(heard, said, console, card, mac), modules=modules)
+        plugs = Plugs(heard, said, console, card, mac, means.served)
+        command = uml.command(shape.memory, plugs, modules=modules)
+        passed = [heard, said, console, confined, *means.served]
         groups = " ".join(map(str, group.directories()))
         process = processes.spawn(
             ("sh", "-c", ENTER, "sh", groups, *jail.command(place, command)),
             stdout=console,
             stderr=console,
-            pass_fds=[heard, said, console, confined, *((card,) if card >= 0 else ())],
+            pass_fds=[*passed, card] if card >= 0 else passed,
         )
         kept = os.dup(console)
     monitor = ProcessId.of(process.pid)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 KERNEL, INITRAMFS, VSOCK = "/kernel", "/initramfs", "/vsock"
 BASE, UPPER, MODULES = "/base", "/upper", "/modules"
 """Where it sees its files."""
-LINE_PORT = 1
-"""The port of the host (vsock(7)) at which its agent finds the daemon."""
+LINE_PORT, SHARES_PORT = 1, 2
+"""The port of the host (vsock(7)) at which its agent finds the daemon, and the first of those
+at which it finds its volumes."""
 DISKS = ("/dev/ubda", "/dev/ubdb", "/dev/ubdc")
 MTU = 1500
 _SOCKET = "vsock"
@@ -60,6 +61,8 @@ class Plugs:
     card: int = -1
     """Of a tap device; -1: it has no card."""
     mac: str = ""
+    served: tuple[int, ...] = ()
+    """Connections to who serves its volumes."""
 
 
 def command(memory: int, plugs: Plugs, *, modules: bool) -> tuple[str, ...]:
@@ -68,7 +71,9 @@ def command(memory: int, plugs: Plugs, *, modules: bool) -> tuple[str, ...]:
     if plugs.card >= 0:
         card = (f"vec0:transport=fd,fd={plugs.card},vec=0,mtu={MTU},mac={plugs.mac}",)
     return (
-        *(VSOCK, _SOCKET, f"{LINE_PORT}={plugs.heard},{plugs.said}", "--"),
+        *(VSOCK, _SOCKET, f"{LINE_PORT}={plugs.heard},{plugs.said}"),
+        *(f"{port}={each},{each}" for port, each in enumerate(plugs.served, SHARES_PORT)),
+        "--",
         *("env", "-i", "TMPDIR=/tmp", "HOME=/run", KERNEL, f"mem={memory >> 20}M"),
         *(f"initrd={INITRAMFS}", f"ubd0r={BASE}", f"ubd1={UPPER}"),
         *((f"ubd2r={MODULES}",) if modules else ()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import HeftError, NotSupported
-from heft.guest import ending, kits, shaping
+from heft.guest import ending, kits, shaping, shares
 from heft.guest.setup import Disk
 from heft.host import grouping, memory_files, usage
 from heft.host.processes import run as run_program
@@ -20,6 +20,7 @@ from heft.model.network import Plug
 from heft.weights.base import Accelerator, Availability
 from heft.weights.medium import kernel, uml
 from heft.weights.medium.backend import Traits
+from heft.weights.medium.kernel import Means
 from heft.weights.medium.line import Line
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from heft.guest.kits import Kit
     from heft.guest.monitors import Record
     from heft.guest.shaping import Shape
+    from heft.guest.shares import Served, Server
     from heft.guest.wire import Connection
     from heft.host.cgroups import Group
     from heft.host.grouping import Limits
@@ -83,9 +85,10 @@ class UserMode:
         modules=Disk("modules", uml.DISKS[2], "ext4", read_only=True),
     )
 
-    def __init__(self, vsock: Path) -> None:
-        self._vsock = vsock
+    def __init__(self, programs: Path) -> None:
+        self._vsock = programs / "heft-vsock"
         """The program that starts kernels, and is their vsock device."""
+        self.server: Server | None = shares.diod(programs / "heft-diod.so", uml.SHARES_PORT)
 
     async def available(self, kit: Kit | None) -> Availability:
         """Say whether machines can be run so here."""
@@ -105,12 +108,15 @@ class UserMode:
                 hint="--cpus 1, or --weight heavy",
             )
 
-    async def start(self, launch: Launch, kit: Kit, shape: Shape, group: Group) -> Process:
+    async def start(
+        self, launch: Launch, kit: Kit, shape: Shape, group: Group, served: tuple[Served, ...]
+    ) -> Process:
         """Start a kernel in its group and jail. Raises `NotSupported`, `HostError`."""
         if not self._vsock.exists():
             raise NotSupported(f"there is no {self._vsock}", hint="install Heft anew: make up")
         line = Line(launch.run)
-        started = kernel.start(launch, kit, shape, group, line, self._vsock)
+        means = Means(self._vsock, line, tuple(each.connection for each in served))
+        started = kernel.start(launch, kit, shape, group, means)
         return Process(started.monitor, started.pidfd, line, started.console)
 
     async def adopt(self, launch: Launch, record: Record) -> Process:

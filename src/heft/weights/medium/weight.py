@@ -14,13 +14,13 @@ import os
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
 from heft.faults import reach
-from heft.guest import disks, ending, listing, measuring, monitors, setup, shaping
+from heft.guest import disks, ending, listing, measuring, monitors, setup, shaping, shares
 from heft.guest.architectures import NATIVE
 from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
@@ -29,7 +29,7 @@ from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
 from heft.guest.setup import Surroundings
 from heft.guest.shaping import Shape
-from heft.guest.shares import shared_points
+from heft.guest.shares import Shared, shared_points
 from heft.host import cgroups, grouping, processes
 from heft.host.cgroups import Group, Layout
 from heft.model.upper import Form, Upper
@@ -74,6 +74,8 @@ class _Watched:
     why: str = ""
     """Why it ends, where that was this daemon's doing."""
     watching: asyncio.Task[None] | None = None
+    shared: Shared = field(default_factory=Shared)
+    """What it shares with the host, where this daemon has started it, until it has begun."""
 
 
 class MediumWeight(Reach):
@@ -89,7 +91,7 @@ class MediumWeight(Reach):
     ) -> None:
         self._settings = settings
         self._kits = kits
-        self._backend = backend or UserMode(kits.agent.with_name("heft-vsock"))
+        self._backend = backend or UserMode(kits.agent.parent)
         self._traits = self._backend.traits
         self.name = self._traits.weight
         self.plug = self._traits.plug
@@ -138,6 +140,7 @@ class MediumWeight(Reach):
     def accept(self, launch: Launch) -> None:
         """Raise for what it refuses of a machine."""
         self._refuse(launch)
+        shares.check_kinds(launch)
 
     def upper(self, root: Root) -> Upper:
         """Say where it keeps what the machine writes."""
@@ -160,7 +163,7 @@ class MediumWeight(Reach):
 
     @contextlib.asynccontextmanager
     async def _serving(self, launch: Launch) -> AsyncIterator[GuestRun]:
-        """Give a guest with the machine's disk, and nothing that runs in it."""
+        """Give a guest with the machine's disk and volumes, and nothing that runs in it."""
         still = dataclasses.replace(launch, endpoint=None)
         async with self._guest(still) as watched:
             try:
@@ -186,21 +189,33 @@ class MediumWeight(Reach):
             disk = launch.root.upper / kernel.DISK
             async with disks.guarded(disk, launch.name), Undo() as undo:
                 undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
-                yield await self._started(launch, kit)
+                group, shape = await self._group(launch), self._shape(launch)
+                limits = shaping.limits(launch.resources, shape)
+                await asyncio.to_thread(grouping.make, group, limits)
+                reach("medium.grouped")
+                async with self._shared(launch, group) as shared:
+                    yield await self._started(launch, kit, shape, group, shared)
                 undo.commit()
         finally:
             self._beginning.discard(launch.id)
             await self._kits.release(launch.id)
 
-    async def _started(self, launch: Launch, kit: Kit) -> _Watched:
-        group, shape = await self._group(launch), self._shape(launch)
-        limits = shaping.limits(launch.resources, shape)
-        await asyncio.to_thread(grouping.make, group, limits)
-        reach("medium.grouped")
-        guest = await self._backend.start(launch, kit, shape, group)
+    @contextlib.asynccontextmanager
+    async def _shared(self, launch: Launch, group: Group) -> AsyncIterator[Shared]:
+        """Serve what a machine shares with the host, where its kernel can be joined with that."""
+        if self._backend.server is None:
+            yield Shared()
+            return
+        async with shares.serve(launch, group, self._backend.server) as shared:
+            yield shared
+
+    async def _started(
+        self, launch: Launch, kit: Kit, shape: Shape, group: Group, shared: Shared
+    ) -> _Watched:
+        guest = await self._backend.start(launch, kit, shape, group, shared.served)
         reach("medium.spawned")
         run = GuestRun(launch, guest.connect, guest.monitor.pid)
-        watched = _Watched(run, guest, group, shape)
+        watched = _Watched(run, guest, group, shape, shared=shared)
         self._runs[launch.id] = watched
         RunDirectory(launch.run).write(guest.monitor, shape)
         reach("medium.recorded")
@@ -210,7 +225,7 @@ class MediumWeight(Reach):
         self, begin: Callable[[Surroundings], Awaitable[None]], watched: _Watched
     ) -> None:
         """Let the guest become the machine; or see that its kernel ends before."""
-        given = await asyncio.to_thread(self._surroundings, watched.run.launch)
+        given = await asyncio.to_thread(self._surroundings, watched)
 
         async def beginning() -> None:
             await watched.guest.made()
@@ -224,9 +239,11 @@ class MediumWeight(Reach):
                 why = watched.guest.why()
                 raise HostError(f"the guest of {watched.run.launch.id} ended as it started: {why}")
             await begun
-        except HostError as error:
+        except HeftError as error:
             if said := watched.guest.said():
                 error.add_note(f"its kernel said: {said}")
+            if said := watched.shared.complaint():
+                error.add_note(f"what serves its volumes said: {said}")
             raise
         finally:
             for task in (begun, ended):
@@ -391,19 +408,27 @@ class MediumWeight(Reach):
     def _refuse(self, launch: Launch) -> None:
         """Raise for what such a machine cannot have."""
         _refuse(launch)
+        if self._backend.server is None and shared_points(launch):
+            raise NotSupported(
+                "--volume, --mount, --volumes-from:"
+                f" a machine of weight {self.name} has no volumes and binds",
+                hint="--weight medium, --weight heavy, --weight light",
+            )
         self._backend.refuse(launch)
         self._shape(launch)
 
     def _shape(self, launch: Launch) -> Shape:
         return shaping.shape(launch.resources, self._traits.accelerator.name)
 
-    def _surroundings(self, launch: Launch) -> Surroundings:
+    def _surroundings(self, watched: _Watched) -> Surroundings:
         """Give what a guest is told of its host, with entropy of its own."""
+        launch = watched.run.launch
         more = (self._traits.modules,) if setup.loads_modules(launch) else ()
         return Surroundings(
             disks=(*self._traits.disks, *more),
             clock=time.time_ns(),
             entropy=secrets.token_bytes(_ENTROPY),
+            shares=watched.shared.shares,
             files=setup.generated_contents(launch),
         )
 
@@ -411,11 +436,6 @@ class MediumWeight(Reach):
 def _refuse(launch: Launch) -> None:
     """Raise for what such a machine cannot have."""
     refuse(launch)
-    if shared_points(launch):
-        raise NotSupported(
-            "--volume, --mount, --volumes-from: a medium machine has no volumes and binds",
-            hint="--weight heavy, --weight light",
-        )
     if launch.init_system:
         raise NotSupported("a medium machine boots no whole system", hint="--weight heavy")
     if launch.platform and not f"{launch.platform}/".startswith(f"{_PLATFORM}/"):

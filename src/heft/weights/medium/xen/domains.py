@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from heft.guest.kits import Kit
     from heft.guest.monitors import Record
     from heft.guest.shaping import Shape
+    from heft.guest.shares import Served, Server
     from heft.guest.wire import Connection
     from heft.host.cgroups import Group
     from heft.host.grouping import Limits
@@ -121,6 +122,8 @@ class Xen:
         modules=Disk("modules", configuration.DISKS[2], "ext4", read_only=True),
     )
 
+    server: Server | None = None
+
     def __init__(self, notes: Path) -> None:
         self._notes = notes
 
@@ -144,8 +147,11 @@ class Xen:
         if launch.resources.cpuset_mems:
             raise NotSupported("--cpuset-mems: Xen places a domain's memory", hint="leave it out")
 
-    async def start(self, launch: Launch, kit: Kit, shape: Shape, group: Group) -> Running:
+    async def start(
+        self, launch: Launch, kit: Kit, shape: Shape, group: Group, served: tuple[Served, ...]
+    ) -> Running:
         """Let xl make a domain, in the machine's group."""
+        del served
         if not _is_dom0():
             raise NotSupported("this host is no dom0 of Xen", hint="--weight medium, heavy, light")
         RunDirectory(launch.run).make(0, (group.path,))
