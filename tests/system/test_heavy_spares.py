@@ -189,3 +189,18 @@ def test_a_daemon_that_is_killed_leaves_it_to_the_next(daemon: Daemon) -> None:
     assert not run.exists()
     assert not [link for link in os.listdir("/sys/class/net") if link.startswith(NOWHERE)]
     assert state(daemon, "box") is None
+
+
+def test_a_daemon_that_is_stopped_ends_it_and_no_machine(daemon: Daemon) -> None:
+    docker = Client("docker", daemon)
+    count = 'for i in $(seq 30); do echo "line $i"; sleep 0.2; done; exit 7'
+    docker("run", "-d", "--name", "counts", *HEAVY, "--network", "none", BUSYBOX, "sh", "-c", count)
+    wait_for_spare(daemon)
+    (spare,) = spare_runs(daemon)
+    daemon.stop()
+    assert not spare.exists()
+    assert len(list(daemon.run.glob("*/*/vm"))) == 1, "the machine goes on"
+    daemon.start()
+    assert docker("wait", "counts").stdout == "7\n"
+    said = docker("logs", "counts").stdout.splitlines()
+    assert said == [f"line {number}" for number in range(1, 31)]

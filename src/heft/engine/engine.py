@@ -146,6 +146,8 @@ class Engine:
         await self._parts.forwarding.close()
         await self.machines.close()
         await self.execs.close()
+        for weight in self.weights.values():
+            await weight.close()
         await self.networks.close()
         await self.images.remote.close()
         await self._parts.trash.close()

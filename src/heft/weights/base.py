@@ -387,3 +387,6 @@ class Weight(Protocol):
 
     async def sweep(self, known: frozenset[str]) -> None:
         """Remove what was left by runs of machines not in `known` (ids)."""
+
+    async def close(self) -> None:
+        """Give up watching, as the daemon ends: machines run on, what waits for some is ended."""
