@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 
-from heft.cli.failures import Failure, Unreachable
+from heft.cli.failures import BrokenOff, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,11 +298,11 @@ class Answer:
 
     @staticmethod
     def _size(line: str) -> int:
-        """Read how long a chunk is. Raises `Failure` where the daemon says why there is none."""
+        """Read how long a chunk is. Raises `BrokenOff` where the daemon says why there is none."""
         if line.startswith(BROKEN_OFF):
             import json
 
-            raise Failure(str(json.loads(line.removeprefix(BROKEN_OFF).encode("latin-1"))))
+            raise BrokenOff(str(json.loads(line.removeprefix(BROKEN_OFF).encode("latin-1"))))
         return _amount(line.partition(";")[0], 16)
 
     def read(self) -> bytes:

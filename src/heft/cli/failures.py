@@ -31,6 +31,10 @@ class Unreachable(Failure):
     """The daemon cannot be reached, or went away in the middle of an answer."""
 
 
+class BrokenOff(Failure):
+    """The daemon could not end the answer that it had begun, and says why."""
+
+
 class Refusal(Failure):
     """The daemon answered with an error; `status` is HTTP's."""
 

@@ -12,7 +12,7 @@ from heft.cli import json_text
 from heft.cli.client import path as place_of
 from heft.cli.command import Command
 from heft.cli.connection import file_blocks
-from heft.cli.failures import Failure, Refusal, Unreachable
+from heft.cli.failures import BrokenOff, Failure, Refusal, Unreachable
 from heft.cli.flags import switch
 from heft.cli.frames import write_all
 from heft.cli.human import size as human
@@ -46,15 +46,15 @@ def run(call: Invocation) -> int:
     if source:
         try:
             return _out(call, source, source_path, target_path)
-        except Unreachable as lost:
+        except (BrokenOff, Unreachable) as lost:
             raise _cut(call, source, lost) from lost
     if target:
         return _in(call, source_path, target, target_path)
     raise Failure("must specify at least one container source")
 
 
-def _cut(call: Invocation, machine: str, lost: Unreachable) -> Failure:
-    """Say why a copy was cut: an answer that has begun cannot tell that its machine has ended."""
+def _cut(call: Invocation, machine: str, lost: Failure) -> Failure:
+    """Say why a copy was cut: a guest's line breaks before its machine is known to have ended."""
     deadline = time.monotonic() + ENDED_SECONDS
     while time.monotonic() < deadline:
         try:
