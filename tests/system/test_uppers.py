@@ -243,7 +243,8 @@ def test_less_than_nothing_makes_no_room_for_more(tmp_path: Path) -> None:
     pieces = (Piece(0, 0, -(1 << 40)), Piece(0, 0, 1 << 40))
     lie = Entry(b"f", stat.S_IFREG | 0o600, 0, 0, 0, 0, pieces=pieces)
     (tmp_path / "tree").mkdir()
-    with pytest.raises(Damaged, match="f has less than nothing"):
+    leaves_its_directory = contextlib.chdir(tmp_path)
+    with leaves_its_directory, pytest.raises(Damaged, match="f has less than nothing"):
         Landing(lambda: -1, 1 << 20).land(
             str(tmp_path / "tree"), str(tmp_path / "names"), iter((root, lie, None))
         )
