@@ -195,7 +195,8 @@ def test_bytes_go_both_ways_and_wait_for_room(guests):
     assert guest.hear() == (DATA, b"to the guest")
     guest.say(DATA, b"of the guest")
     assert os.read(guest.of, 100) == b"of the guest"
-    guest.say(UPDATE, room=5, taken=12)
+    guest.say(ASK, room=5, taken=12)  # as each packet tells; its answer, that this was read
+    assert guest.hear() == (UPDATE, b"")
     os.write(guest.to, b"too much")
     assert guest.hear() == (DATA, b"too m")
     guest.say(UPDATE, room=5, taken=17)
