@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -47,6 +48,8 @@ def _processor() -> str:
 
 
 def _version(command: tuple[str, ...]) -> str:
+    if shutil.which(command[0]) is None:
+        return "not installed"
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     found = re.search(r"\d+\.\d+[-+~.\w]*", said)
     return found[0] if found else "unknown"
