@@ -13,9 +13,13 @@ import os
 import socket
 import termios
 import tty
+from typing import TYPE_CHECKING
 
 from heft.errors import HostError
 from heft.guest import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READY = b"HEFT-LINE-READY\n"
 """What the agent says when its line carries bytes as they are (agent/main.c)."""
@@ -51,6 +55,60 @@ class Tail:
         return self._last.decode(errors="replace")
 
 
+class _Way:
+    """Carries bytes one way between two descriptors; reads no more until they are passed on."""
+
+    def __init__(
+        self,
+        source: int,
+        target: int,
+        change: Callable[[bytes], bytes],
+        ended: Callable[[], None],
+    ) -> None:
+        self._source, self._target = source, target
+        self._change, self._ended = change, ended
+        self._loop = asyncio.get_running_loop()
+        self._kept = b""
+        """What was read and is not passed on."""
+
+    def open(self) -> None:
+        """Begin."""
+        self._loop.add_reader(self._source, self._read)
+
+    def close(self) -> None:
+        """Carry nothing more; harmless when repeated."""
+        self._loop.remove_reader(self._source)
+        self._loop.remove_writer(self._target)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._source, _PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._ended()
+            return
+        self._kept += self._change(data)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        try:
+            self._kept = self._kept[os.write(self._target, self._kept) :] if self._kept else b""
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._ended()
+            return
+        self._loop.remove_writer(self._target)
+        if self._kept:
+            self._loop.remove_reader(self._source)
+            self._loop.add_writer(self._target, self._pass_on)
+        else:
+            self._loop.add_reader(self._source, self._read)
+
+
 class Pump:
     """Carries bytes between a terminal and a socket, until either ends."""
 
@@ -60,16 +118,16 @@ class Pump:
         except OSError as error:
             raise HostError(f"cannot open the console at {path}: {error.strerror}") from error
         self._tail = tail
-        self._loop = asyncio.get_running_loop()
         self._own, self._daemons = socket.socketpair()
         self._own.setblocking(False)
         self._open = True
-        self._in, self._out = b"", b""
-        """What came and was not passed on; what is to be sent."""
         with contextlib.suppress(OSError, termios.error):
             tty.setraw(self._tty, termios.TCSANOW)
             termios.tcflush(self._tty, termios.TCOFLUSH)  # what an earlier daemon has sent
-        self._loop.add_reader(self._tty, self._readable)
+        own = self._own.fileno()
+        self._of_guest = _Way(self._tty, own, tail.add, self.close)
+        self._to_guest = _Way(own, self._tty, _doubled, self.close)
+        self._of_guest.open()
 
     async def connected(self) -> wire.Line:
         """Give the daemon's end, as soon as the guest is ready. Raises `HostError`."""
@@ -80,80 +138,22 @@ class Pump:
             raise
         if not self._open:
             raise HostError("the console was closed")
-        self._loop.add_reader(self._own, self._asked)
+        self._to_guest.open()
         reading = self._daemons.detach()
         return wire.Line(reading, os.dup(reading))
-
-    # From the guest
-
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._tty, _PIECE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        self._in += self._tail.add(data)
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        try:
-            self._in = self._in[self._own.send(self._in) :] if self._in else b""
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close()
-            return
-        self._loop.remove_writer(self._own)
-        if self._in:
-            self._loop.remove_reader(self._tty)
-            self._loop.add_writer(self._own, self._pass_on)
-        else:
-            self._loop.add_reader(self._tty, self._readable)
-
-    # To the guest
-
-    def _asked(self) -> None:
-        try:
-            data = self._own.recv(_PIECE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        self._out += data.replace(_SYSRQ, 2 * _SYSRQ)
-        self._send()
-
-    def _send(self) -> None:
-        try:
-            self._out = self._out[os.write(self._tty, self._out) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close()
-            return
-        self._loop.remove_writer(self._tty)
-        if self._out:
-            self._loop.remove_reader(self._own)
-            self._loop.add_writer(self._tty, self._send)
-        else:
-            self._loop.add_reader(self._own, self._asked)
 
     def close(self) -> None:
         """Let go of both ends; harmless when repeated."""
         if not self._open:
             return
         self._open = False
-        self._loop.remove_reader(self._tty)
-        self._loop.remove_writer(self._tty)
-        self._loop.remove_reader(self._own)
-        self._loop.remove_writer(self._own)
+        self._of_guest.close()
+        self._to_guest.close()
         os.close(self._tty)
         self._own.close()
         self._daemons.close()
         self._tail.ready.set()
+
+
+def _doubled(data: bytes) -> bytes:
+    return data.replace(_SYSRQ, 2 * _SYSRQ)
