@@ -62,18 +62,12 @@ class GuestKits:
 
     async def list(self) -> tuple[KitInUse, ...]:
         """Give those that are there, by name; the damaged ones as such."""
-        whole = await asyncio.to_thread(self._kits.list)
-        damaged = await asyncio.to_thread(self._kits.damaged)
-        every: tuple[Kit | Damaged, ...] = (*whole, *damaged)
-        found = sorted(every, key=lambda kit: kit.name)
+        found = await asyncio.to_thread(self._kits.list)
         return tuple(KitInUse(kit, self._machines(kit.name)) for kit in found)
 
     async def get(self, name: str) -> KitInUse:
         """Give one. Raises `NotFound`."""
-        kit: Kit | Damaged | None = await asyncio.to_thread(self._kits.get, name)
-        if kit is None:
-            damaged = await asyncio.to_thread(self._kits.damaged)
-            kit = next((each for each in damaged if each.name == name), None)
+        kit = await asyncio.to_thread(self._kits.look, name)
         if kit is None:
             hint = f"`heft kit pull {name}` makes it" if name in PACKAGES else "`heft kit ls`"
             raise NotFound(f"no such kit: {name}", hint=hint)

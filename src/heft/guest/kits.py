@@ -162,23 +162,22 @@ class Kits:
     def get(self, name: str) -> Kit | None:
         """Give a kit that is there and looks whole; blocks, for longer where a file was touched."""
         kit = self._find(name)
-        whole = kit is not None and not (_is_damaged(kit) or _lacks_modules(kit))
-        return kit if whole and kit is not None and not _has_lost_initramfs(kit) else None
+        if kit is None or _is_damaged(kit) or _lacks_modules(kit) or _has_lost_initramfs(kit):
+            return None
+        return kit
 
-    def list(self) -> tuple[Kit, ...]:
-        """Give all kits that are there."""
+    def look(self, name: str) -> Kit | Damaged | None:
+        """Give a kit as it is, if it is there; it blocks as `get` does."""
+        kit = self.get(name)
+        if kit is not None or not (problem := self.problem(name)):
+            return kit
+        found = self._find(name)
+        return Damaged(name, self._root / name, problem, found.record if found else None)
+
+    def list(self) -> tuple[Kit | Damaged, ...]:
+        """Give all kits that are there, by name; it blocks as `get` does."""
         names = sorted(entry.name for entry in self._root.iterdir())
-        return tuple(kit for kit in map(self.get, names) if kit is not None)
-
-    def damaged(self) -> tuple[Damaged, ...]:
-        """Give all that are there and are not whole; it blocks as `list` does."""
-        found = []
-        for name in sorted(entry.name for entry in self._root.iterdir()):
-            if problem := self.problem(name):
-                kit = self._find(name)
-                record = kit.record if kit is not None else None
-                found.append(Damaged(name, self._root / name, problem, record))
-        return tuple(found)
+        return tuple(kit for kit in map(self.look, names) if kit is not None)
 
     def problem(self, name: str) -> str:
         """Say what is wrong with a kit that is there; nothing if nothing is, or there is none."""

@@ -18,6 +18,8 @@ from heft.images.reference import Reference, is_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from heft.images.platforms import Platform
+
 MANIFEST = "manifest.json"
 INDEX = "index.json"
 LAYOUT = "oci-layout"
@@ -88,6 +90,17 @@ class Index(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_
     schema_version: int
     media_type: str = ""
     manifests: list[Descriptor] = []
+
+    @property
+    def images(self) -> list[Descriptor]:
+        """Give those of images, without what is said about these."""
+        return [each for each in self.manifests if _ATTESTATION not in each.annotations]
+
+    def best(self, wanted: Platform) -> Descriptor | None:
+        """Give the image that fits a platform best; of several alike, the first."""
+        fits = [(wanted.runs(platforms.of(each.platform)), each) for each in self.images]
+        fitting = [(fit, each) for fit, each in fits if fit >= 0]
+        return min(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -187,9 +200,7 @@ class Archive:
     def _by_index(self, index: Index, names: tuple[Reference, ...]) -> list[ArchivedImage]:
         """Read the manifests of an index; the same one under several names is one image."""
         found: dict[str, ArchivedImage] = {}
-        for descriptor in index.manifests:
-            if _ATTESTATION in descriptor.annotations:
-                continue
+        for descriptor in index.images:
             own = (*names, *_names(descriptor.annotations))
             image = self._image(descriptor, own)
             known = found.get(descriptor.digest)
@@ -246,14 +257,11 @@ def _of_manifest(
 
 def _for_host(index: Index) -> Descriptor:
     """Choose the image for this host among those for several platforms; the only one, if so."""
-    usable = [each for each in index.manifests if _ATTESTATION not in each.annotations]
     here = platforms.parse("")
-    fits = [here.runs(platforms.of(each.platform)) for each in usable]
-    fitting = [(fit, number) for number, fit in enumerate(fits) if fit >= 0]
-    if fitting:
-        return usable[min(fitting)[1]]
-    if len(usable) == 1:
-        return usable[0]
+    if (best := index.best(here)) is not None:
+        return best
+    if len(index.images) == 1:
+        return index.images[0]
     raise InvalidArgument(f"invalid archive: no image for {here} is in it")
 
 

@@ -69,7 +69,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def image(self, image_id: str, layers: Sequence[Layer], size: int) -> Image:
         """Give the image that has this configuration; its platform in the words of all others."""
-        named = platforms.normalize(self.os, self.architecture, self.variant)
+        named = self.platform
         other = named.architecture != self.architecture.lower()
         return Image(
             id=image_id,

@@ -120,7 +120,7 @@ async def auth(call: Call) -> web.StreamResponse:
 async def distribution(call: Call) -> web.StreamResponse:
     """Say what a registry has under a name."""
     remote = call.engine.images.remote
-    document, platforms = await remote.distribution(call.name, credentials_of(call))
+    document, available = await remote.distribution(call.name, credentials_of(call))
     descriptor = document.descriptor()
     return call.json(
         {
@@ -129,7 +129,7 @@ async def distribution(call: Call) -> web.StreamResponse:
                 "digest": descriptor.digest,
                 "size": descriptor.size,
             },
-            "Platforms": platforms,
+            "Platforms": available,
         }
     )
 

@@ -31,7 +31,6 @@ LAYER_TYPES = frozenset(
 )
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 _FOREIGN = ("foreign", "nondistributable")
-_ATTESTATION = "vnd.docker.reference.type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +111,17 @@ def _check(descriptor: Descriptor, most: int) -> None:
 def choose(found: Index, platform: str) -> Descriptor:
     """Choose the image for a platform, this host's if it is empty. Raises `NotFound`."""
     wanted = platforms.parse(platform)
-    usable = _images(found)
-    fits = [wanted.runs(platforms.of(each.platform)) for each in usable]
-    fitting = [(fit, number) for number, fit in enumerate(fits) if fit >= 0]
-    if not fitting:
-        there = ", ".join(dict.fromkeys(str(platforms.of(each.platform)) for each in usable))
+    chosen = found.best(wanted)
+    if chosen is None:
+        there = ", ".join(dict.fromkeys(str(platforms.of(each.platform)) for each in found.images))
         raise NotFound(
             f"no matching manifest for {wanted} in the manifest list entries",
             hint=f"there are: {there[:500]}",
         )
-    chosen = usable[min(fitting)[1]]
     _check(chosen, LARGEST)
     return chosen
 
 
-def _images(found: Index) -> list[Descriptor]:
-    return [each for each in found.manifests if _ATTESTATION not in each.annotations]
-
-
 def platforms_of(found: Index) -> Sequence[dict[str, object]]:
     """Give the platforms that an index has images for, in its words."""
-    return [each.platform for each in _images(found)]
+    return [each.platform for each in found.images]
