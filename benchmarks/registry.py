@@ -202,8 +202,8 @@ class _Measured:
             trash = self._bench.heft.directory / "data/trash"
             while any(trash.iterdir()):
                 time.sleep(SETTLE_SECONDS)
-            os.sync()
             touch(self._place, self._made.bytes * 2)
+            os.sync()  # last: of what was touched, a part may have come to the disk
 
         settled = {name: replace(case, before=settle) for name, case in cases.items()}
         return interleaved(settled, self._bench.few(ROUNDS), warm_up=1)

@@ -10,6 +10,9 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from heft.host.syscalls import checked, libc
+from heft.images.forward import write_all
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,13 +23,38 @@ _SET_FLAGS = (1 << 30) | (_LONG << 16) | (ord("f") << 8) | 2
 _TOP_OF_HIERARCHIES = 0x00020000
 
 
+_STEP = 8 << 20
+"""Bytes of a file after which the disk is to begin with them."""
+_WRITE = 2
+"""`SYNC_FILE_RANGE_WRITE` (sync_file_range(2))."""
+
+
+class Growing:
+    """A file that is written from its beginning on, while the disk writes what is there already.
+
+    What waits for the disk at the end then waits for the rest. It is no promise: errors of the disk
+    are told to whoever asks for one (`sync`).
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = self._begun = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of it. Raises `OSError`."""
+        write_all(self._descriptor, data)
+        self._size += len(data)
+        if (more := self._size - self._begun) >= _STEP:
+            begun = ctypes.c_int64(self._begun)
+            libc.sync_file_range(self._descriptor, begun, ctypes.c_int64(more), _WRITE)
+            self._begun = self._size
+
+
 def sync(directory: str) -> None:
     """Write back the file system that a directory is on (syncfs(2)). Raises `OSError`."""
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(root):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        checked(libc.syncfs(root))
     finally:
         os.close(root)
 

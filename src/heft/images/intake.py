@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
 from heft.images.decompression import decompress
+from heft.images.disk import Growing
 from heft.images.forward import Forward, Truncated, write_all
 
 if TYPE_CHECKING:
@@ -40,17 +41,25 @@ class Intake(Forward):
     """Reads a descriptor to its end; what is decompressed is read from the `Intake`, forwards.
 
     `keep` is a descriptor that what comes in is written to, or None; without `digest` nothing is
-    hashed, and the digests mean nothing. `beginning` was read from the descriptor already.
+    hashed, and the digests mean nothing; a digest that is `known` of what comes in is believed.
+    `beginning` was read from the descriptor already.
     """
 
     def __init__(
-        self, source: int, keep: int | None, *, digest: bool = True, beginning: bytes = b""
+        self,
+        source: int,
+        keep: int | None,
+        *,
+        digest: bool = True,
+        known: str = "",
+        beginning: bytes = b"",
     ) -> None:
         super().__init__()
         self._source = source
         self._beginning = beginning
         self._keep = keep
         self._digest = digest
+        self._known = known
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(WAITING_BLOCKS)
         self._taken: Taken | None = None
         self._thread = threading.Thread(target=self._take, daemon=True)
@@ -71,15 +80,14 @@ class Intake(Forward):
         while len(beginning) < LONGEST_MAGIC and (more := os.read(self._source, BLOCK)):
             beginning += more
         kind = detect(beginning)
-        kept, plain = self._tally(self._keep), self._tally(self._keep)
         if kind is Compression.NONE:
+            kept = plain = self._tally(self._keep, self._known)
             for block in self._blocks(beginning):
                 plain.add(block)
                 self._queue.put(block)
-            kept = plain
         else:
             storable = kind in STORABLE
-            kept = self._tally(self._keep if storable else None)
+            kept = self._tally(self._keep if storable else None, self._known)
             plain = self._tally(None if storable else self._keep)
             for block in decompress(kind, map(kept.pass_on, self._blocks(beginning))):
                 plain.add(block)
@@ -87,8 +95,8 @@ class Intake(Forward):
             kept, kind = (kept, kind) if storable else (plain, Compression.NONE)
         return Taken(kept.digest, kept.size, plain.digest, plain.size, kind)
 
-    def _tally(self, keep: int | None) -> _Tally:
-        return _Tally(keep, digest=self._digest)
+    def _tally(self, keep: int | None, known: str = "") -> _Tally:
+        return _Tally(keep, known, digest=self._digest and not known)
 
     def _blocks(self, beginning: bytes) -> Iterator[bytes]:
         if beginning:
@@ -119,8 +127,9 @@ class Intake(Forward):
 class _Tally:
     """Counts, hashes and keeps what passes."""
 
-    def __init__(self, keep: int | None, *, digest: bool) -> None:
-        self._keep = keep
+    def __init__(self, keep: int | None, known: str, *, digest: bool) -> None:
+        self._keep = None if keep is None else Growing(keep)
+        self._known = known
         self._digests = digest
         self._hash = hashlib.sha256()
         self.size = 0
@@ -130,7 +139,7 @@ class _Tally:
             self._hash.update(block)
         self.size += len(block)
         if self._keep is not None:
-            write_all(self._keep, block)
+            self._keep.write(block)
 
     def pass_on(self, block: bytes) -> bytes:
         self.add(block)
@@ -138,7 +147,7 @@ class _Tally:
 
     @property
     def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
+        return self._known or f"sha256:{self._hash.hexdigest()}"
 
 
 __all__ = ["Broken", "Intake", "Taken", "Truncated", "write_all"]

@@ -121,9 +121,11 @@ class Layers:
         place: Path,
         told: Callable[[int], None],
         *,
-        keep: Path | None = None,
+        keep: Path | str | None = None,
     ) -> Applied:
         """Make a layer of a tar on top of the layers `below`, in a work place; keep the tar too.
+
+        What is kept already has a digest to give in place of a file: it is believed.
 
         Raises `InvalidArgument` if the tar is malformed, `NoSpace`, `HostError`.
         """

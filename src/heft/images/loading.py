@@ -175,7 +175,9 @@ class _Loading:
             path = blobs.path(file.digest)  # the archive's file became this blob a layer ago
         storable = compression_of(path) in STORABLE
         kept = None if storable else self.place / f"{file.number}.{len(below)}"
-        applied = await self.store.layers.apply(path, below, self.place, lambda _: None, keep=kept)
+        applied = await self.store.layers.apply(
+            path, below, self.place, lambda _: None, keep=kept or file.digest
+        )
         if applied.record.diff_id != diff_id:
             raise InvalidArgument(
                 f'invalid diffID for layer {len(below)}: expected "{diff_id}", got'

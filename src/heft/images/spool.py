@@ -14,9 +14,9 @@ import sys
 from typing import Any
 
 from heft.images import verdict
-from heft.images.disk import check_room
+from heft.images.disk import Growing, check_room
 from heft.images.entries import Malformed, entries
-from heft.images.intake import Intake, write_all
+from heft.images.intake import Intake
 from heft.images.tree import inside
 
 MOST_FILES = 10_000
@@ -48,10 +48,11 @@ def _write(stream: Intake, path: str, size: int) -> str:
     check_room(size, path)
     hashed = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    file = Growing(descriptor)
     try:
         for piece in stream.pieces(size):
             hashed.update(piece)
-            write_all(descriptor, piece)
+            file.write(piece)
     finally:
         os.close(descriptor)
     return f"sha256:{hashed.hexdigest()}"

@@ -2,8 +2,9 @@
 
     unpack TREE KEEP VIEW [LOWER…] < TAR
 
-TREE is the empty directory to fill; KEEP a file to write what comes in to, or `-`; VIEW a mount
-point for the view of the layers below, LOWER…, from the lowest up. The verdict (`heft.images
+TREE is the empty directory to fill; KEEP a file to write what comes in to, or `-`, or the digest of
+what comes in, where it is a blob already; VIEW a mount point for the view of the layers below,
+LOWER…, from the lowest up. The verdict (`heft.images
 .verdict`) has the fields of `Taken` and `applied`, the bytes of the layer's files.
 """
 
@@ -22,14 +23,14 @@ from heft.images.tree import Tree
 
 def unpack(directory: str, keep: str, view: str, lowers: list[str]) -> dict[str, Any]:
     """Fill the directory; the process is chrooted to it when this returns."""
-    kept = None
-    if keep != "-":
+    kept, known = None, keep if keep.startswith("sha256:") else ""
+    if keep != "-" and not known:
         kept = os.open(keep, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     lower = below.open_view([Path(path) for path in lowers], Path(view)) if lowers else None
     os.chdir(directory)
     os.chroot(".")
     _make_root(lower)
-    stream = Intake(0, kept)
+    stream = Intake(0, kept, known=known)
     tree = Tree(stream, lower)
     for entry in entries(stream):
         tree.add(entry)
