@@ -181,6 +181,12 @@ async def test_a_blob_is_mounted_from_another_repository(
     await store.push(name)
     assert len(proxy.lines("^POST .*mount=sha256.*from=team/tool")) == 3
     assert len(proxy.lines("^PATCH")) == 1, "the configuration"
+    # Who may push to one repository need not be let into the other.
+    proxy.asked.clear()
+    proxy.troubles.append(Trouble("^POST .*mount=", refuse(403), times=99))
+    store.images.tag(pushed, name := f"{proxy.host}/stranger/again:2")
+    await store.push(name)
+    assert len(proxy.lines("^PATCH")) == 4
 
 
 async def test_skopeo_reads_and_writes(
@@ -465,6 +471,35 @@ async def test_tokens_that_expire_midway(other: Store, proxy: Proxy, pushed: str
     proxy.troubles.append(Trouble("GET /v2/team", guarded, times=999))
     assert (await other.pull(pushed)).newer
     assert len(given) > 1
+
+
+async def test_who_is_refused_a_token_is_told_why(other: Store, proxy: Proxy, pushed: str) -> None:
+    realm = f'Bearer realm="http://{proxy.host}/token"'
+    proxy.troubles.append(Trouble("/token", refuse(401), times=99))
+    proxy.troubles.append(Trouble("/v2/", refuse(401, WWW_Authenticate=realm), times=99))
+    for who, said in (
+        (NOBODY, "log in first"),
+        (ANN, "incorrect username or password"),
+        (Credentials(identity_token="old"), "log in again"),
+    ):
+        with pytest.raises(HeftError, match=f"unauthorized: .*{said}"):
+            await other.pull(pushed, who)
+
+
+async def test_what_a_registry_says_is_shown_plainly(other: Store) -> None:
+    said = json.dumps({"errors": [{"code": "X", "message": "no\x1b[31m" + "y" * 5000}]}).encode()
+    with registries.proxy("") as proxy:
+        _serve(
+            proxy,
+            {
+                "/manifests/1": lambda handler, *_: handler.give(404, {}, said),
+                "/manifests/2": say(b"", **{"Content-Length": "ten"}),
+            },
+        )
+        with pytest.raises(HeftError, match=r"x: no \[31my{900,1000}$"):
+            await other.pull(f"{proxy.host}/odd:1")
+        with pytest.raises(HeftError, match=r"an answer that is no HTTP: [^\n]*Content-Length:$"):
+            await other.pull(f"{proxy.host}/odd:2")
 
 
 async def test_tls_and_an_authority_of_ones_own(
@@ -767,6 +802,7 @@ async def test_bad_manifests(other: Store, case: str) -> None:
         with pytest.raises(HeftError, match=said):
             await other.pull(f"{proxy.host}/bad:1")
     assert other.nothing_kept()
+    assert other.partial == []
 
 
 def _serve(proxy: Proxy, found: dict[str, registries.Act]) -> None:
@@ -857,7 +893,7 @@ async def test_a_gigabyte_of_json(other: Store) -> None:
 async def test_odd_tags(other: Store, tag: object) -> None:
     with registries.proxy("") as proxy:
         _serve(proxy, {"/tags/list": say(json.dumps({"tags": [tag]}).encode())})
-        with pytest.raises(HeftError, match=r"invalid reference format|no list of tags"):
+        with pytest.raises(HeftError, match=r"a tag that is none: '|no list of tags"):
             await other.images.remote.pull_all(f"{proxy.host}/odd", "", NOBODY, quiet)
         assert not proxy.lines("/manifests/")
 
@@ -934,12 +970,12 @@ async def test_tags_without_end(other: Store, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_search(other: Store) -> None:
-    answer = {"results": [{"name": "a/b", "description": None, "star_count": 3}]}
+    answer = {"results": [{"name": "a/b", "description": "a\nb\x1b[1m", "star_count": 3}]}
     with registries.proxy("") as proxy:
         proxy.troubles.append(Trouble("/v1/search.q=b", say(json.dumps(answer).encode()), times=9))
         proxy.troubles.append(Trouble("GET /v2/$", say(b"{}"), times=9))
         (found,) = await other.images.remote.search(f"{proxy.host}/b", 5, NOBODY)
-        assert (found.name, found.stars) == ("a/b", 3)
+        assert (found.name, found.description, found.stars) == ("a/b", "a b [1m", 3)
         with pytest.raises(NotSupported, match="has no search"):
             await other.images.remote.search(f"{proxy.host}/c", 5, NOBODY)
 

@@ -74,6 +74,9 @@ def test_of_docker() -> None:
     assert (named.config, named.layers) == (config, (low, high))
     assert names(named) == ["box:latest", "a/b:1"]
     assert names(nameless) == []
+    files.add("manifest.json", [{**item, "RepoTags": ["a:-b"]}])
+    with pytest.raises(InvalidArgument, match="name 'a:-b': invalid reference format"):
+        files.images()
 
 
 def test_layers_can_be_links() -> None:

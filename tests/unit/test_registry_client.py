@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def test_challenges() -> None:
         "basic": {},
     }
     assert challenges('basic Realm="a \\"b\\""') == {"basic": {"realm": 'a "b"'}}
+
+
+@pytest.mark.parametrize("text", ["-", "-a", "a=,", 'a="', 'a="\\', "a ", "a="])
+def test_a_challenge_without_end_is_read_at_once(text: str) -> None:
+    begun = time.process_time()
+    challenges((text * 8190)[:8190])  # as long as a header can be
+    assert time.process_time() - begun < 0.2
 
 
 @given(st.text(max_size=200))

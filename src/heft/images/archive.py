@@ -173,7 +173,7 @@ class Archive:
             ArchivedImage(
                 self._find(item.config),
                 tuple(map(self._find, item.layers)),
-                tuple(Reference.parse(tag).with_default_tag() for tag in item.repo_tags),
+                tuple(map(_tagged, item.repo_tags)),
             )
             for item in self._json(MANIFEST, list[ManifestItem])
         ]
@@ -228,6 +228,13 @@ class Archive:
         index = self._json(INDEX, Index)
         found = [each for each in index.manifests if each.artifact_type == DISK_TYPE]
         return self._by_index(msgspec.structs.replace(index, manifests=found), ())
+
+
+def _tagged(name: str) -> Reference:
+    try:
+        return Reference.parse(name).with_default_tag()
+    except InvalidArgument as error:
+        raise InvalidArgument(f"invalid archive: name {name[:200]!r}: {error}") from error
 
 
 def _sized(file: File, descriptor: Descriptor) -> File:

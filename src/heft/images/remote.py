@@ -68,8 +68,13 @@ class Remote:
         with explaining(name):
             tags = await registry.tags()
         names = [replace(name, tag=tag) for tag in tags]
-        for each in names:
-            Reference.parse(f"{name}:{each.tag}")
+        for tag in tags:
+            try:
+                Reference.parse(f"{name}:{tag}")
+            except InvalidArgument as error:
+                raise InvalidArgument(
+                    f"{name.familiar_name}: the registry lists a tag that is none: {tag[:200]!r}"
+                ) from error
         return [await self._pulling.pull(n, platform, credentials, progress) for n in names]
 
     async def restore(

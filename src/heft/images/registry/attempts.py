@@ -134,6 +134,11 @@ async def read_bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
     return bytes(content)
 
 
+def plain(text: str, most: int = 1000) -> str:
+    """Give others' words as they can be shown: in one line, bounded, without a terminal's codes."""
+    return "".join(each if each.isprintable() else " " for each in text[:most]).strip()
+
+
 def _said(error: Exception | str) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
@@ -141,4 +146,7 @@ def _said(error: Exception | str) -> str:
         return f"the proxy refuses: HTTP status {error.status} {error.message}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        first, *_ = error.message.splitlines() or [""]
+        return f"it gave an answer that is no HTTP: {plain(first, 200)}"
     return str(error) or type(error).__name__

@@ -37,9 +37,10 @@ LARGEST_TOKEN = 1 << 18
 """Bytes of a token server's answer."""
 
 _PART = re.compile(
-    r"([A-Za-z_-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]+))|([A-Za-z][A-Za-z0-9_-]*)"
+    r"(?<![A-Za-z_-])([A-Za-z_-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]+))|([A-Za-z][A-Za-z0-9_-]*)"
 )
-"""A parameter, or the name of a scheme."""
+"""A parameter, or the name of a scheme. A name is looked for where one can begin and nowhere within
+it: else a header of 8 KiB of dashes would hold up the daemon for most of a second."""
 
 
 def challenges(header: str) -> dict[str, dict[str, str]]:
@@ -112,13 +113,17 @@ class Authorization:
         identity = self.credentials.identity_token or self.identity_token
         if identity:
             form = {"grant_type": "refresh_token", "refresh_token": identity, "scope": scopes}
-            answer = await self._ask("POST", realm, form=values | form | {"client_id": CLIENT})
+            answer = await self._ask(
+                "POST", realm, "the identity token is not taken any more: log in again",
+                form=values | form | {"client_id": CLIENT},
+            )  # fmt: skip
         else:
             headers = {"Authorization": self.credentials.basic} if known else {}
             if known:
                 values |= {"account": self.credentials.username}
             pairs = [*values.items(), *(("scope", each) for each in scopes.split())]
-            answer = await self._ask("GET", realm.extend_query(pairs), headers=headers)
+            refused = "incorrect username or password" if known else "log in first"
+            answer = await self._ask("GET", realm.extend_query(pairs), refused, headers=headers)
         if answer.refresh_token:
             self.identity_token = answer.refresh_token
         value = answer.token or answer.access_token
@@ -132,6 +137,7 @@ class Authorization:
         self,
         method: str,
         url: URL,
+        refused: str,
         *,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
@@ -148,7 +154,7 @@ class Authorization:
         async with answer:
             content = await read_bounded(answer, LARGEST_TOKEN)
             if answer.status in (400, 401, 403):
-                raise Unauthorized("unauthorized: incorrect username or password")
+                raise Unauthorized(f"unauthorized: {refused}")
             if answer.status != 200:
                 raise HostError(f"{url.host} gives no token: HTTP status {answer.status}")
         try:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from yarl import URL
 
-from heft.errors import HostError, InvalidArgument, Unavailable
+from heft.errors import (
+    Forbidden,
+    HostError,
+    InvalidArgument,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
 from heft.images import configs
 from heft.images.registry import manifests
 from heft.images.registry.attempts import BROKEN, BUSY, UNREADABLE, Attempts, read_bounded
@@ -212,7 +219,7 @@ class Registry:
 
         `told` is called with the bytes that have gone. Raises as `manifest`.
         """
-        location = await self._begin(digest, mount)
+        location = await self._begin_somehow(digest, mount)
         if location is None:
             return True
         attempts = Attempts(f"push {digest} to {self.endpoint.host}")
@@ -238,6 +245,16 @@ class Registry:
             if answer.status != 201:
                 raise await failure(answer, f"cannot push {digest} to {self.endpoint}")
         return False
+
+    async def _begin_somehow(self, digest: str, mount: str) -> URL | None:
+        """Begin an upload as `_begin`; without the mount, where the registry does not let one.
+
+        Who may push here need not be known in the other repository.
+        """
+        if mount:
+            with contextlib.suppress(Unauthorized, Forbidden, NotFound, InvalidArgument):
+                return await self._begin(digest, mount)
+        return await self._begin(digest, "")
 
     async def _begin(self, digest: str, mount: str) -> URL | None:
         """Begin an upload; None if the blob was there to be mounted."""

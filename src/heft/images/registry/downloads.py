@@ -81,7 +81,7 @@ class Downloads:
             download.watchers.remove(told)
             if not download.watchers:
                 await download.stop()
-                if refused and self._running.get(name) is download:
+                if (refused or download.is_nothing) and self._running.get(name) is download:
                     self.discard(download.path)
                 self._forget(name, download)
 
@@ -116,6 +116,14 @@ class Download:
     def complete(self) -> bool:
         """Say whether all bytes are there."""
         return self._task.done() and not self._task.cancelled() and not self._task.exception()
+
+    @property
+    def is_nothing(self) -> bool:
+        """Say whether there is not one byte of it that somebody could go on from."""
+        try:
+            return self.path.stat().st_size == 0
+        except OSError:
+            return False
 
     async def _fetch(self) -> None:
         self._tell("Waiting")

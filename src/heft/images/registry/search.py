@@ -9,7 +9,7 @@ from yarl import URL
 
 from heft.errors import HostError, InvalidArgument, NotSupported
 from heft.images.reference import DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN
-from heft.images.registry.attempts import UNREADABLE, read_bounded
+from heft.images.registry.attempts import UNREADABLE, plain, read_bounded
 from heft.images.registry.transport import Transport, failure
 
 if TYPE_CHECKING:
@@ -63,4 +63,9 @@ async def search(web: Web, term: str, limit: int, credentials: Credentials) -> l
         found = msgspec.json.decode(content, type=_Answer).results or []
     except UNREADABLE as error:
         raise HostError(f"{host} gave no list of repositories: {error}") from error
-    return found[:limit]
+    return [
+        msgspec.structs.replace(
+            each, name=plain(each.name), description=plain(each.description or "")
+        )
+        for each in found[:limit]
+    ]

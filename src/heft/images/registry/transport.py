@@ -21,7 +21,7 @@ from heft.errors import (
     Unauthorized,
     Unavailable,
 )
-from heft.images.registry.attempts import BROKEN, UNREADABLE, read_bounded, tried
+from heft.images.registry.attempts import BROKEN, UNREADABLE, plain, read_bounded, tried
 from heft.images.registry.authorization import Authorization
 from heft.images.registry.web import through
 
@@ -189,7 +189,7 @@ async def failure(answer: aiohttp.ClientResponse, what: str) -> HeftError:
         said = _Errors()
     first = said.errors[0] if said.errors else _Error(message=said.details)
     code = first.code.lower().replace("_", " ")
-    why = ": ".join(text for text in (code, first.message) if text)
+    why = ": ".join(text for text in map(plain, (code, first.message)) if text)
     if answer.status == 429:
         why = why or "toomanyrequests"
     return kind(f"{what}: {why or f'HTTP status {answer.status} of {answer.url.host}'}")
