@@ -206,3 +206,23 @@ def raw(daemon: Daemon) -> bytes:
     with contextlib.closing(sqlite3.connect(daemon.data / "heft.db")) as database:
         (text,) = database.execute("SELECT document FROM machines").fetchone()
     return bytes(text)
+
+
+@pytest.mark.parametrize("weight", ["medium", "heavy"])
+def test_nobody_is_in_the_namespaces_of_what_runs_a_guest(heft: Client, weight: str) -> None:
+    """They are the host's in part: a light machine in them would be out on the host."""
+    heft("run", "-d", "--name", "donor", "--ipc", "shareable", BUSYBOX, "sleep", "1000")
+    joining = [("--network", "net"), ("--pid", "pid"), ("--ipc", "ipc")]
+    script = "readlink /proc/self/ns/"
+    for flag, kind in joining:
+        joined = (flag, "container:donor", BUSYBOX, "sh", "-c", script + kind)
+        assert heft("run", "--name", kind, *joined).stdout.startswith(f"{kind}:[")
+    heft("restart", "-t", "0", "--weight", weight, "donor")
+    for flag, kind in joining:
+        again = heft("start", "-a", kind, check=False)
+        new = heft("run", "--rm", flag, "container:donor", BUSYBOX, "true", check=False)
+        for done in (again, new):
+            assert (done.returncode != 0, done.stdout) == (True, ""), flag
+            assert f"cannot join namespace of container donor: it is {weight}" in done.stderr
+    names = heft("ps", "-a", "--format", "{{.Names}}").stdout.split()
+    assert sorted(names) == ["donor", "ipc", "net", "pid"]

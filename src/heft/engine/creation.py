@@ -227,7 +227,7 @@ def merge(user: Config, image: Config) -> Config:
 
 
 def _check_references(parts: Parts, machine: Machine) -> None:
-    """Raise where the machine names a network or a machine that is not there.
+    """Raise where it names a network or a machine that is not there, or cannot be joined.
 
     It is the request that is wrong: `NotFound` would make Docker's clients pull the image.
     """
@@ -238,7 +238,7 @@ def _check_references(parts: Parts, machine: Machine) -> None:
         for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
             kind, _, reference = mode.partition(":")
             if kind == "container":
-                parts.records.resolve(reference)
+                parts.check_shares(parts.records.resolve(reference))
         for text in host.volumes_from:
             parts.records.resolve(text.partition(":")[0])
         links.check(parts.records, host)

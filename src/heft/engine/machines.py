@@ -150,8 +150,8 @@ class Machines:
         weight = self._parts.weight(machine)
         if not isinstance(weight, Consoled):
             raise NotSupported(
-                f"container {machine.name} has no console: its kernel is the host's",
-                hint="attach, logs and exec -it reach what runs in it",
+                f"container {machine.name} has no console: it is {machine.weight}",
+                hint="attach, logs and exec -it reach what runs in it; heavy machines have one",
             )
         return await weight.console(machine.id, force=force)
 

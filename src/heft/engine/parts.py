@@ -116,6 +116,7 @@ class Parts:
             other = self.records.resolve(reference)
             if other.id == machine.id:
                 raise Conflict(f"cannot join own namespace: container {machine.id}")
+            self.check_shares(other)
             if not other.is_up:
                 raise Conflict(
                     f"cannot join namespace of a non running container: container {other.id}"
@@ -129,6 +130,19 @@ class Parts:
                     " (hint: use IpcMode:shareable for the donor container)"
                 )
         links.check_running(self.records, machine)
+
+    def check_shares(self, other: Machine) -> None:
+        """Raise `Conflict` where a machine has no namespaces that another could be in.
+
+        What there is of a guest on the host is its hypervisor, in part in the host's own
+        namespaces: who joined these would be out of its confinement.
+        """
+        if self.weight(other).own_kernel:
+            raise Conflict(
+                f"cannot join namespace of container {other.name}: it is {other.weight}, its"
+                " namespaces are in a kernel of its own",
+                hint="give it a port or a network of both, or make it --weight light",
+            )
 
     def tell(self, machine: Machine, action: str, **attributes: str) -> None:
         """Publish an event about the machine."""
