@@ -87,6 +87,11 @@ class Layout:
         return self.run / "domains"
 
     @property
+    def xen_hotplug(self) -> Path:
+        """What Xen runs for a domain's devices: not below `run`, where nothing may be executed."""
+        return self.data / "xen-hotplug"
+
+    @property
     def runs(self) -> Path:
         """One directory a machine that runs."""
         return self.run / "machines"

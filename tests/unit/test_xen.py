@@ -23,15 +23,15 @@ def test_a_domain_is_told_of_in_the_words_of_xl():
     disks = (Disk("/dev/loop3", "/dev/xvda", read_only=True), Disk("/dev/loop4", "/dev/xvdb"))
     card = Card("02:42:0a:00:00:02", "heft0", "hv0123456789ab")
     limits = Limits(cpu_quota=50_000, cpu_shares=512, cpus="0-1")
-    text = Domain(MACHINE, "/k", "/i", 192 << 20, 1, disks, card, limits).text
+    text = Domain(MACHINE, "/k", "/i", 192 << 20, 1, disks, "/s", card, limits).text
     given: dict[str, object] = {}
     exec(text, given)
     assert (given["uuid"], given["memory"], given["vcpus"]) == (UUID, 192, 1)
     assert given["disk"] == [
-        "format=raw,vdev=xvda,access=ro,target=/dev/loop3",
-        "format=raw,vdev=xvdb,access=rw,target=/dev/loop4",
+        "format=raw,vdev=xvda,access=ro,script=/s,target=/dev/loop3",
+        "format=raw,vdev=xvdb,access=rw,script=/s,target=/dev/loop4",
     ]
-    named = "mac=02:42:0a:00:00:02,bridge=heft0,vifname=hv0123456789ab,script=vif-bridge"
+    named = "mac=02:42:0a:00:00:02,bridge=heft0,vifname=hv0123456789ab,script=/s"
     assert given["vif"] == [named]
     assert (given["cap"], given["cpu_weight"], given["cpus"]) == (50, 128, "0-1")
     assert "heft.agent=/dev/hvc0" in str(given["extra"])

@@ -33,5 +33,5 @@ def weights(
     )
     settings = MediumSettings(layout.runs, cgroup_parent)
     medium = MediumWeight(settings, kits)
-    xen = MediumWeight(settings, kits, Xen(layout.domains))
+    xen = MediumWeight(settings, kits, Xen(layout.domains, layout.xen_hotplug))
     return {each.name: each for each in (light, medium, heavy, xen)}

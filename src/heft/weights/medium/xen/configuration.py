@@ -34,7 +34,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A network card, whose other end Xen's `vif-bridge` puts into a bridge."""
+    """A network card, whose other end is put into a bridge."""
 
     mac: str
     bridge: str
@@ -54,6 +54,8 @@ class Domain:
     """Bytes, all of which it is given."""
     processors: int
     disks: tuple[Disk, ...]
+    script: str
+    """What is run for each of its devices (`heft.weights.medium.xen.hotplug`)."""
     card: Card | None = None
     limits: Limits | None = None
 
@@ -69,8 +71,8 @@ class Domain:
             "extra": " ".join(EXTRA),
             "memory": self.memory >> 20,
             "vcpus": self.processors,
-            "disk": [_disk(each) for each in self.disks],
-            "vif": [] if self.card is None else [_card(self.card)],
+            "disk": [_disk(each, self.script) for each in self.disks],
+            "vif": [] if self.card is None else [_card(self.card, self.script)],
             "on_poweroff": "destroy",
             "on_reboot": "destroy",
             "on_crash": "destroy",
@@ -104,11 +106,11 @@ def weight(limits: Limits) -> int:
     return min(max(1, shares * _USUAL_WEIGHT // _USUAL_SHARES), _MOST_WEIGHT)
 
 
-def _disk(disk: Disk) -> str:
+def _disk(disk: Disk, script: str) -> str:
     access = "ro" if disk.read_only else "rw"
     name = disk.name.rpartition("/")[2]
-    return f"format=raw,vdev={name},access={access},target={disk.device}"
+    return f"format=raw,vdev={name},access={access},script={script},target={disk.device}"
 
 
-def _card(card: Card) -> str:
-    return f"mac={card.mac},bridge={card.bridge},vifname={card.interface},script=vif-bridge"
+def _card(card: Card, script: str) -> str:
+    return f"mac={card.mac},bridge={card.bridge},vifname={card.interface},script={script}"

@@ -27,7 +27,7 @@ from heft.model.network import Plug
 from heft.weights.base import Accelerator, Availability
 from heft.weights.medium import kernel
 from heft.weights.medium.backend import Traits
-from heft.weights.medium.xen import configuration, toolstack
+from heft.weights.medium.xen import configuration, hotplug, toolstack
 from heft.weights.medium.xen.configuration import Card, Domain
 from heft.weights.medium.xen.console import Pump, Tail
 
@@ -58,8 +58,6 @@ class Running:
     words: int
     """What xl says: a file in memory; -1: it cannot be read."""
     tail: Tail = field(default_factory=Tail)
-    devices: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    """Holds its disks until the domain does."""
     pump: Pump | None = None
 
     async def connect(self) -> Connection:
@@ -69,9 +67,7 @@ class Running:
         if self.pump is not None:
             self.pump.close()
         self.pump = Pump(path, self.tail)
-        line = await self.pump.connected()
-        self.devices.close()
-        return line
+        return await self.pump.connected()
 
     async def made(self) -> None:
         """Return when xl has made the domain, which it does one by one, and let it go."""
@@ -101,7 +97,6 @@ class Running:
         """Let go of its console and of what xl says."""
         if self.pump is not None:
             self.pump.close()
-        self.devices.close()
         if self.words >= 0:
             os.close(self.words)
             self.words = -1
@@ -124,8 +119,8 @@ class Xen:
 
     server: Server | None = None
 
-    def __init__(self, notes: Path) -> None:
-        self._notes = notes
+    def __init__(self, notes: Path, script: Path) -> None:
+        self._notes, self._script = notes, script
 
     async def available(self, kit: Kit | None) -> Availability:
         """Say whether machines can be run so here."""
@@ -159,7 +154,10 @@ class Xen:
             self._notes.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._notes / launch.id).touch()
         with contextlib.ExitStack() as opened:
-            domain = await asyncio.to_thread(_domain, launch, kit, shape, opened)
+            hotplug.place(self._script)
+            disks = await asyncio.to_thread(_disks, launch, kit, opened)
+            nodes = tuple(disk for _, disk in disks)
+            domain = _domain(launch, kit, shape, nodes, str(self._script))
             path = launch.run / "domain.cfg"
             with translated(f"make {path}"):
                 path.write_text(domain.text)
@@ -171,13 +169,15 @@ class Xen:
                 stdout=words,
                 stderr=words,
                 new_session=True,
+                # They are its disks until its domain has them, whatever becomes of this daemon.
+                pass_fds=[device for device, _ in disks],
             )
             kept = os.dup(words)
             monitor = ProcessId.of(process.pid)
             assert monitor is not None, "a child is there until it is reaped"
             pidfd = os.pidfd_open(process.pid)
             process.returncode = 0  # it outlives us, and is reaped by its pidfd
-            return Running(launch.id, monitor, pidfd, kept, devices=opened.pop_all())
+            return Running(launch.id, monitor, pidfd, kept)
 
     async def adopt(self, launch: Launch, record: Record) -> Running:
         """Take over what an earlier daemon started."""
@@ -245,8 +245,10 @@ def _is_dom0() -> bool:
         return False
 
 
-def _domain(launch: Launch, kit: Kit, shape: Shape, opened: contextlib.ExitStack) -> Domain:
-    """Give what xl is told of a machine, whose disks are held open as devices."""
+def _disks(
+    launch: Launch, kit: Kit, opened: contextlib.ExitStack
+) -> list[tuple[int, configuration.Disk]]:
+    """Give a machine's disks, each with a descriptor that holds it open as a device."""
     base, upper = launch.root.base, launch.root.upper / kernel.DISK
     if base is None:
         raise HostError(f"container {launch.id} has no base to start from")
@@ -257,7 +259,14 @@ def _domain(launch: Launch, kit: Kit, shape: Shape, opened: contextlib.ExitStack
         device = loops.attached(file)
         opened.callback(os.close, device)
         node = os.readlink(f"/proc/self/fd/{device}")
-        disks.append(configuration.Disk(node, name, read_only))
+        disks.append((device, configuration.Disk(node, name, read_only)))
+    return disks
+
+
+def _domain(
+    launch: Launch, kit: Kit, shape: Shape, disks: tuple[configuration.Disk, ...], script: str
+) -> Domain:
+    """Give what xl is told of a machine."""
     card, end = None, launch.endpoint
     if end is not None and end.interface:
         card = Card(end.mac, end.bridge, end.interface)
@@ -267,7 +276,8 @@ def _domain(launch: Launch, kit: Kit, shape: Shape, opened: contextlib.ExitStack
         initramfs=str(kit.initramfs),
         memory=shape.memory,
         processors=shape.cpus,
-        disks=tuple(disks),
+        disks=disks,
+        script=script,
         card=card,
         limits=shaping.limits(launch.resources, shape),
     )
