@@ -28,6 +28,7 @@ from heft.weights.base import (
 from heft.weights.heavy.weight import HeavySettings, HeavyWeight
 from heft.weights.light.weight import LightSettings, LightWeight
 from heft.weights.medium.weight import MediumSettings, MediumWeight
+from heft.weights.medium.xen.domains import Xen
 from tests.harness import agent, kit
 from tests.harness.isolation import CGROUP_PARENT
 from tests.harness.pace import patience
@@ -43,7 +44,10 @@ CAPABILITIES = tuple(
         "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
     ).split()
 )
-CGROUP = {"light": "host", "medium": "private", "heavy": "private"}
+WEIGHTS = ("light", "medium", "heavy")
+XEN = pytest.param("medium:xen", marks=pytest.mark.xen)
+"""In a dom0; it has no volumes and binds."""
+CGROUP = {"light": "host", "medium": "private", "medium:xen": "private", "heavy": "private"}
 """The control groups that are seen: a guest has no others than its own."""
 SECONDS = patience(20)
 """No step of any test takes longer, on any weight."""
@@ -110,9 +114,11 @@ class Bench:
         if self.name == "heavy":
             kits = Kits(kit.KITS, agent.built() / "heft-agent")
             weight = HeavyWeight(HeavySettings(runs, self.templates, CGROUP_PARENT), kits)
-        if self.name == "medium":
+        if self.name in ("medium", "medium:xen"):
             kits = Kits(kit.KITS, agent.built() / "heft-agent")
-            weight = MediumWeight(MediumSettings(runs, CGROUP_PARENT), kits)
+            xen = Xen(self.place / "domains", self.place / "xen-hotplug")
+            backend = xen if self.name == "medium:xen" else None
+            weight = MediumWeight(MediumSettings(runs, CGROUP_PARENT), kits, backend)
         self.others.append(weight)
         return weight
 
@@ -220,7 +226,7 @@ async def read_until(session: Session, text: bytes) -> bytes:
     return seen
 
 
-@pytest.fixture(params=["light", "medium", "heavy"])
+@pytest.fixture(params=[*WEIGHTS, XEN])
 async def bench(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -6,7 +6,9 @@ import pytest
 
 from heft.errors import HeftError
 from heft.model.machine import MountKind, MountPoint
-from tests.conformance.conftest import Bench, logged
+from tests.conformance.conftest import WEIGHTS, Bench, logged
+
+pytestmark = pytest.mark.parametrize("bench", WEIGHTS, indirect=True)
 
 
 def bind(source: Path, target: str, **how: object) -> MountPoint:

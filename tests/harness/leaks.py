@@ -14,7 +14,7 @@ from tests.harness.pace import patience
 SETTLE_SECONDS = patience(5)
 TOOLS = frozenset(
     {"conmon", "crun", "runc", "dnsmasq", "heftd", "heft", "docker", "mmdebstrap", "catatonit"}
-    | {"diod", "virtfs-proxy-he"}
+    | {"diod", "xl", "virtfs-proxy-he"}
 )
 
 
