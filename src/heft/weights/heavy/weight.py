@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
+from heft.errors import Conflict, HeftError, HostError, NotSupported
 from heft.faults import reach
 from heft.guest import (
     architectures,
     disks,
     ending,
     kits,
-    listing,
     measuring,
     monitors,
     shaping,
@@ -32,9 +31,9 @@ from heft.guest import (
 from heft.guest.clocks import Clocks
 from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
-from heft.guest.reach import Reach
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
+from heft.guest.runs import Runs
 from heft.guest.shaping import Shape
 from heft.guest.wire import unix_connector
 from heft.host import grouping, processes
@@ -52,14 +51,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from heft.guest.execution import GuestExecution
     from heft.guest.kits import Kits
     from heft.guest.setup import Surroundings
     from heft.guest.shares import Shared
     from heft.host.cgroups import Group
     from heft.host.processes import ProcessId
-    from heft.model.process import GuestProcess
-    from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
+    from heft.weights.base import Launch, Resources, Root, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +97,8 @@ class _Guest:
     """What becomes of a spare; None: it is none."""
 
 
-class HeavyWeight(Reach):
-    """`heft.weights.base.Weight` and all of `heft.weights.abilities`; `Filing` by `Reach`."""
+class HeavyWeight(Runs[_Watched]):
+    """`heft.weights.base.Weight` and all of `heft.weights.abilities`; what runs have by `Runs`."""
 
     name = "heavy"
     plug = Plug.TAP
@@ -112,7 +109,7 @@ class HeavyWeight(Reach):
 
     def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
         self._settings = settings
-        self._runs: dict[str, _Watched] = {}
+        super().__init__()
         self._beginning: set[str] = set()
         self._guests = Guests(settings.templates, settings.cgroup_parent, kits_)
         self._spares = Spares(settings.run, self._guests, settings.spare_seconds)
@@ -257,14 +254,6 @@ class HeavyWeight(Reach):
                 error.add_note(f"what serves its volumes said: {said}")
             raise
 
-    def _running(self, machine_id: str) -> GuestRun | None:
-        watched = self._runs.get(machine_id)
-        return None if watched is None or watched.run.has_ended else watched.run
-
-    async def start(self, machine_id: str) -> Started:
-        """Let the prepared workload run."""
-        return await self._watched(machine_id).run.go()
-
     async def adopt(self, launch: Launch) -> Exit | Started | None:
         """Take over what an earlier daemon started."""
         group = await self._group(launch)
@@ -281,10 +270,6 @@ class HeavyWeight(Reach):
         watched.watching = asyncio.create_task(self._watch(watched))
         return await run.adopt()
 
-    async def wait(self, machine_id: str) -> Exit:
-        """Return when the run has ended."""
-        return await self._watched(machine_id).run.wait()
-
     async def signal(self, machine_id: str, signal: int) -> None:
         """Send a signal to the workload's first process."""
         watched = self._watched(machine_id)
@@ -294,35 +279,14 @@ class HeavyWeight(Reach):
             watched.why = "its guest did not answer, and was turned off"
             await watched.group.end()
 
-    async def attach(self, machine_id: str) -> Session:
-        """Open a session on the workload's own streams."""
-        return await self._watched(machine_id).run.attach()
-
     async def console(self, machine_id: str, *, force: bool) -> tuple[bytes, Session]:
         """Open its console; what it has said last goes first."""
         return await self._watched(machine_id).console.open(force=force)
-
-    async def resize(self, machine_id: str, rows: int, columns: int) -> None:
-        """Tell the workload's terminal the size."""
-        await self._watched(machine_id).run.resize(rows, columns)
-
-    async def exec(self, machine_id: str, request: ExecRequest) -> GuestExecution:
-        """Run a further process."""
-        return await self._watched(machine_id).run.exec(request)
 
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor and memory as the host pays for them."""
         watched = self._watched(machine_id)
         return await measuring.stats(watched.run, measuring.unshared(watched.group), watched.shape)
-
-    async def processes(self, machine_id: str) -> tuple[int, ...]:
-        """Give the host's process ids: those of its QEMU."""
-        watched = self._watched(machine_id)
-        return () if watched.run.has_ended else watched.group.processes()
-
-    async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
-        """Give what runs in a machine."""
-        return listing.read(await self._watched(machine_id).run.agent.processes())
 
     async def adjust(self, launch: Launch) -> None:
         """Hold the machine to `launch.resources` from now on, as far as its hardware goes."""
@@ -336,22 +300,6 @@ class HeavyWeight(Reach):
         memory = asked.memory if asked.memory < watched.shape.memory else 0
         await watched.run.agent.limit(processes=max(asked.pids_limit, 0), memory=memory)
         watched.run.launch = launch
-
-    async def pause(self, machine_id: str) -> None:
-        """Stop every process of it; its kernel goes on, so that its files can be reached."""
-        await self._watched(machine_id).run.freeze(frozen=True)
-
-    async def resume(self, machine_id: str) -> None:
-        """Let them go on."""
-        await self._watched(machine_id).run.freeze(frozen=False)
-
-    async def tell_files(self, machine_id: str) -> None:
-        """Give a machine its generated files as they are now."""
-        await self._watched(machine_id).run.tell_files()
-
-    async def reopen_log(self, machine_id: str) -> None:
-        """Go on in a new file at the log's path."""
-        await self._watched(machine_id).run.reopen_log()
 
     async def discard(self, launch: Launch) -> None:
         """End whatever still runs and remove every trace of the run; QEMU need not be there."""
@@ -407,12 +355,6 @@ class HeavyWeight(Reach):
     def _run_of(self, launch: Launch, monitor: ProcessId) -> GuestRun:
         agent = str(RunDirectory(launch.run).own / qemu.AGENT)
         return GuestRun(launch, unix_connector(agent), monitor.pid)
-
-    def _watched(self, machine_id: str) -> _Watched:
-        try:
-            return self._runs[machine_id]
-        except KeyError as error:
-            raise NotFound(f"container {machine_id} is not running") from error
 
     async def _group(self, launch: Launch) -> Group:
         if self._clocks is None:

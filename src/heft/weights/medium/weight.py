@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, HostError, NotFound, NotSupported
+from heft.errors import Conflict, HeftError, HostError, NotSupported
 from heft.faults import reach
-from heft.guest import disks, ending, listing, measuring, monitors, setup, shaping, shares
+from heft.guest import disks, ending, measuring, monitors, setup, shaping, shares
 from heft.guest.architectures import NATIVE
 from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
-from heft.guest.reach import Reach
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
+from heft.guest.runs import Runs
 from heft.guest.setup import Surroundings
 from heft.guest.shaping import Shape
 from heft.guest.shares import Shared, shared_points
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from heft.guest.execution import GuestExecution
     from heft.guest.kits import Kit, Kits
-    from heft.model.process import GuestProcess
-    from heft.weights.base import ExecRequest, Launch, Resources, Root, Session
+    from heft.weights.base import Launch, Resources, Root
     from heft.weights.medium.backend import Backend, Guest
 
 log = logging.getLogger(__name__)
@@ -78,7 +76,7 @@ class _Watched:
     """What it shares with the host, where this daemon has started it, until it has begun."""
 
 
-class MediumWeight(Reach):
+class MediumWeight(Runs[_Watched]):
     """`heft.weights.base.Weight`, and what of `heft.weights.abilities` needs no hardware."""
 
     needs_base = True
@@ -95,7 +93,7 @@ class MediumWeight(Reach):
         self._traits = self._backend.traits
         self.name = self._traits.weight
         self.plug = self._traits.plug
-        self._runs: dict[str, _Watched] = {}
+        super().__init__()
         self._beginning: set[str] = set()
         self._layout: Layout | None = None
 
@@ -250,14 +248,6 @@ class MediumWeight(Reach):
                 task.cancel()
             await asyncio.gather(begun, ended, return_exceptions=True)
 
-    def _running(self, machine_id: str) -> GuestRun | None:
-        watched = self._runs.get(machine_id)
-        return None if watched is None or watched.run.has_ended else watched.run
-
-    async def start(self, machine_id: str) -> Started:
-        """Let the prepared workload run."""
-        return await self._watched(machine_id).run.go()
-
     async def adopt(self, launch: Launch) -> Exit | Started | None:
         """Take over what an earlier daemon started."""
         group = await self._group(launch)
@@ -274,10 +264,6 @@ class MediumWeight(Reach):
         watched.watching = asyncio.create_task(self._watch(watched))
         return await run.adopt()
 
-    async def wait(self, machine_id: str) -> Exit:
-        """Return when the run has ended."""
-        return await self._watched(machine_id).run.wait()
-
     async def signal(self, machine_id: str, signal: int) -> None:
         """Send a signal to the workload's first process."""
         watched = self._watched(machine_id)
@@ -287,32 +273,11 @@ class MediumWeight(Reach):
             watched.why = "its guest did not answer, and was turned off"
             await self._backend.end(watched.run.launch, watched.group)
 
-    async def attach(self, machine_id: str) -> Session:
-        """Open a session on the workload's own streams."""
-        return await self._watched(machine_id).run.attach()
-
-    async def resize(self, machine_id: str, rows: int, columns: int) -> None:
-        """Tell the workload's terminal the size."""
-        await self._watched(machine_id).run.resize(rows, columns)
-
-    async def exec(self, machine_id: str, request: ExecRequest) -> GuestExecution:
-        """Run a further process."""
-        return await self._watched(machine_id).run.exec(request)
-
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor time as the host pays for it."""
         watched = self._watched(machine_id)
         paid = await self._backend.used(watched.run.launch, watched.group)
         return await measuring.stats(watched.run, paid, watched.shape)
-
-    async def processes(self, machine_id: str) -> tuple[int, ...]:
-        """Give the host's process ids: those of its kernel, and of each address space in it."""
-        watched = self._watched(machine_id)
-        return () if watched.run.has_ended else watched.group.processes()
-
-    async def list_processes(self, machine_id: str) -> tuple[GuestProcess, ...]:
-        """Give what runs in a machine."""
-        return listing.read(await self._watched(machine_id).run.agent.processes())
 
     async def adjust(self, launch: Launch) -> None:
         """Hold the machine to `launch.resources` from now on, as far as its hardware goes."""
@@ -324,22 +289,6 @@ class MediumWeight(Reach):
         memory = asked.memory if asked.memory < watched.shape.memory else 0
         await watched.run.agent.limit(processes=max(asked.pids_limit, 0), memory=memory)
         watched.run.launch = launch
-
-    async def pause(self, machine_id: str) -> None:
-        """Stop every process of it; its kernel goes on, so that its files can be reached."""
-        await self._watched(machine_id).run.freeze(frozen=True)
-
-    async def resume(self, machine_id: str) -> None:
-        """Let them go on."""
-        await self._watched(machine_id).run.freeze(frozen=False)
-
-    async def tell_files(self, machine_id: str) -> None:
-        """Give a machine its generated files as they are now."""
-        await self._watched(machine_id).run.tell_files()
-
-    async def reopen_log(self, machine_id: str) -> None:
-        """Go on in a new file at the log's path."""
-        await self._watched(machine_id).run.reopen_log()
 
     async def discard(self, launch: Launch) -> None:
         """End whatever still runs and remove every trace of the run."""
@@ -387,12 +336,6 @@ class MediumWeight(Reach):
             await asyncio.gather(watched.watching, return_exceptions=True)
         await watched.run.close()
         watched.guest.close()
-
-    def _watched(self, machine_id: str) -> _Watched:
-        try:
-            return self._runs[machine_id]
-        except KeyError as error:
-            raise NotFound(f"container {machine_id} is not running") from error
 
     async def _groups(self) -> Layout:
         if self._layout is None:
