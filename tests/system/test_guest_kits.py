@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from heft.guest.kits import Damaged, Kit, Kits
 from heft.weights.heavy.templates import BOOT_SECONDS
 from tests.harness import kit
 from tests.harness.client import Client
@@ -178,6 +179,19 @@ def test_a_record_that_is_damaged_hides_no_kit(daemon: Daemon, modules: Path) ->
             assert todo in done.stderr
         finally:
             record.write_bytes(content)
+
+
+def test_one_of_an_earlier_heft_is_listed_with_what_it_lacks(tmp_path: Path) -> None:
+    shutil.copytree(kit.KITS / "uml", tmp_path / "uml", copy_function=kit.link)
+    kits = Kits(tmp_path, agent=kit.KITS / "uml/vmlinux")
+    assert isinstance(kits.look("uml"), Kit)
+    (tmp_path / "uml/modules/9p.ko").unlink()
+    found = kits.look("uml")
+    assert kits.list() == (found,)
+    assert isinstance(found, Damaged)
+    assert found.problem == "it was made by an earlier Heft, without 9p"
+    assert found.record is not None
+    assert found.record.package == "user-mode-linux"
 
 
 def templates(daemon: Daemon) -> int:

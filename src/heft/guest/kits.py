@@ -162,7 +162,7 @@ class Kits:
     def get(self, name: str) -> Kit | None:
         """Give a kit that is there and looks whole; blocks, for longer where a file was touched."""
         kit = self._find(name)
-        if kit is None or _is_damaged(kit) or _lacks_modules(kit) or _has_lost_initramfs(kit):
+        if kit is None or _is_damaged(kit) or _lacking(kit) or _has_lost_initramfs(kit):
             return None
         return kit
 
@@ -192,7 +192,10 @@ class Kits:
             (kit.initramfs, kit.record.initramfs),
         )
         found = ((path.name, seals.check(path, seal)) for path, seal in files)
-        return ", ".join(f"{file}: {damage}" for file, damage in found if damage)
+        if damages := ", ".join(f"{file}: {damage}" for file, damage in found if damage):
+            return damages
+        missing = ", ".join(_lacking(kit))
+        return f"it was made by an earlier Heft, without {missing}" if missing else ""
 
     def _is_there(self, name: str) -> bool:
         return _NAME.fullmatch(name) is not None and (self._root / name).is_dir()
@@ -380,7 +383,7 @@ class Kits:
     def _look(self, name: str) -> tuple[Kit | None, _Lacks]:
         """Give a kit that is there, and what of it has to be made anew."""
         kit = self._find(name)
-        if kit is None or _is_damaged(kit) or _lacks_modules(kit):
+        if kit is None or _is_damaged(kit) or _lacking(kit):
             return kit, _Lacks.ALL
         if _has_lost_initramfs(kit) or self._agent_digest(name) != kit.record.agent:
             return kit, _Lacks.INITRAMFS
@@ -421,10 +424,10 @@ def _is_damaged(kit: Kit) -> bool:
     )
 
 
-def _lacks_modules(kit: Kit) -> bool:
-    """Say whether an earlier Heft made it, whose machines needed less of their kernel."""
+def _lacking(kit: Kit) -> list[str]:
+    """Give the modules that an earlier Heft made it without, as its machines needed less."""
     needed = initramfs.OF_PROCESS if kit.is_program else ()
-    return not all(kit_files.has_module(kit.directory, name) for name in needed)
+    return [name for name in needed if not kit_files.has_module(kit.directory, name)]
 
 
 def _has_lost_initramfs(kit: Kit) -> bool:
