@@ -6,14 +6,19 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from heft.cli.address import Address
+from heft.cli.client import Client as ApiClient
 from heft.cli.weighing import machines as owners
 from heft.cli.weighing import program
+from heft.cli.weighing.figures import Column
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -97,6 +102,31 @@ def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) 
         else:
             assert machines(weighing) == []
     assert sorted(place.glob("*heft*weigh*")) == before
+
+
+class Interrupted(ApiClient):
+    """Ends its own process by a signal when a machine is made, and it knows nothing of it yet."""
+
+    def call(self, method: str, place: str, *rest: Any, **more: Any) -> Any:
+        value = super().call(method, place, *rest, **more)
+        if place == "/containers/create":
+            signal.raise_signal(signal.SIGINT)
+        return value
+
+
+@pytest.mark.parametrize("command", [[], ["true"]])
+def test_one_that_is_ended_as_it_makes_a_machine_removes_it(
+    heft: Client, weighing: Daemon, command: list[str]
+) -> None:
+    code = weighing.request("GET", "/heft/v1/probe").body
+    client = Interrupted(Address(path=str(weighing.socket)))
+    scale = owners.Scale(client, BUSYBOX, command, None)
+    measure = partial(scale._time_command) if command else partial(scale.weigh, program=code)
+    before = signal.getsignal(signal.SIGINT)
+    with closing(client), pytest.raises(KeyboardInterrupt):
+        measure(Column("light"))
+    assert machines(weighing) == []
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_whose_machine_it_was() -> None:

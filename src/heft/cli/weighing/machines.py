@@ -16,6 +16,7 @@ from heft.cli.client import path
 from heft.cli.failures import Failure, Refusal
 from heft.cli.foreground import Waiting
 from heft.cli.frames import Demultiplexer
+from heft.cli.weighing.endings import held
 from heft.cli.weighing.program import NAME, Results, packed
 
 TYPE_CHECKING = False
@@ -83,11 +84,17 @@ class Scale:
             StdinOnce=True,
         )
         begun = time.monotonic()
-        name = self._create(body, column.platform, cold=cold)
-        try:
+        with self._made(body, column.platform, cold=cold) as name:
             yield name, time.monotonic() - begun
-        finally:
-            self._remove(name)
+
+    @contextlib.contextmanager
+    def _made(self, body: dict[str, Any], platform: str, *, cold: bool = False) -> Iterator[str]:
+        """Give a machine's id; it is removed afterwards, whenever a signal ends the command."""
+        with contextlib.ExitStack() as stack:
+            with held():  # until it is known by an id
+                name = self._create(body, platform, cold=cold)
+                stack.callback(self._remove, name)
+            yield name
 
     def _create(self, body: dict[str, Any], platform: str, *, cold: bool = False) -> str:
         where = {"platform": platform}
@@ -104,7 +111,7 @@ class Scale:
         self._client.open("PUT", place, {"path": "/"}, stream=[tar]).read()
 
     def _remove(self, name: str) -> None:
-        with contextlib.suppress(Refusal):
+        with held(), contextlib.suppress(Refusal):
             self._client.delete(path("containers", name), force=True)
 
     def _run(self, name: str, column: Column, what: str) -> float:
@@ -136,14 +143,11 @@ class Scale:
         """Give the seconds from nothing to the end of a machine with the user's command."""
         body = self._body(column, Cmd=self._command)
         begun = time.monotonic()
-        name = self._create(body, column.platform)
-        try:
+        with self._made(body, column.platform) as name:
             waiting = Waiting(self._client, name, "next-exit")
             self._client.post(path("containers", name, "start"))
             code = waiting.code() if waiting.over_within(LONGEST) else None
             taken = time.monotonic() - begun
-        finally:
-            self._remove(name)
         if code is None:
             raise Failure(f"your command was not done after {LONGEST:.0f} s there")
         if code in (125, 126, 127):
