@@ -61,6 +61,14 @@ def test_why_a_domain_is_over():
         "Xen could not make its domain:"
         " killing execution of /etc/xen/scripts/block add because of timeout"
     )
+    assert toolstack.why(
+        "libxl: error: libxl_exec.c:117:libxl_report_child_exitstatus: /var/lib/heft/xen-hotplug"
+        " online [2486] exited with error status 1\n"
+        "libxl: error: libxl_device.c:1337:device_hotplug_child_death_cb: script: there is no"
+        " bridge nobridge\n"
+        "libxl: error: libxl_create.c:1921:domcreate_attach_devices: Domain 20:unable to add vif"
+        " devices\n"
+    ) == ("Xen could not make its domain: script: there is no bridge nobridge")
 
 
 async def test_a_line_carries_every_byte_and_doubles_what_is_sysrq_to_linux():

@@ -12,6 +12,8 @@ _TTY = re.compile(r"/dev/pts/\d+")
 _REASON = re.compile(r"has shut down, reason code (\d+)")
 _ERROR = re.compile(r"^libxl: error: \S+?:\d+:\w+: ?(?:Domain \d+: ?)?(.+)$", re.MULTILINE)
 """One of libxl's errors, without the place in its source."""
+_SCRIPT = "script: "
+"""Begins what a script of a disk or a card has said of itself (libxl)."""
 _CRASHED = 3
 """SHUTDOWN_crash (xen/include/public/sched.h)."""
 
@@ -96,5 +98,6 @@ def why(said: str) -> str:
     if "has been destroyed" in said:
         return "its domain was destroyed"
     if errors := _ERROR.findall(said):
-        return f"Xen could not make its domain: {errors[0]}"  # the others follow from it
+        first = next((each for each in errors if each.startswith(_SCRIPT)), errors[0])
+        return f"Xen could not make its domain: {first}"  # the others follow from it
     return "its domain has ended"
