@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from heft.model.times import parse
 from tests.harness.client import Client
 from tests.harness.images import BUSYBOX
 
@@ -48,6 +49,16 @@ def test_a_life(client: Client) -> None:
     missing = client("inspect", "box", check=False)
     assert missing.returncode == 1
     assert "no such object: box" in missing.stderr.lower()
+
+
+def test_none_ends_before_it_has_started(client: Client) -> None:
+    """Not even one that has nothing to do, in a guest that has a clock of its own."""
+    client("create", "--name", "box", BUSYBOX, "true")
+    for _ in range(3):
+        client("start", "-a", "box")
+        state = json.loads(client("inspect", "box", "-f", "{{json .State}}").stdout)
+        started, finished = (parse(state[key], now=0) for key in ("StartedAt", "FinishedAt"))
+        assert finished >= started > 0
 
 
 def test_signals(client: Client) -> None:

@@ -88,9 +88,10 @@ async def _begin(
     undo.push("discard the run", lambda: weight.discard(launch))
     await prepared()
     reach("start.prepared")
+    begun = time.time_ns()  # before it can end: a guest tells when it did
     started = await weight.start(machine.id)
     reach("start.released")
-    run = Run(pid=started.pid, started=time.time_ns(), health=health.initial(machine.config))
+    run = Run(pid=started.pid, started=begun, health=health.initial(machine.config))
     machine = parts.records.change(machine.id, state=State.RUNNING, run=run)
     await _tell_linked(parts, machine)
     return machine
@@ -147,7 +148,8 @@ async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machin
     run = msgspec.structs.replace(
         health.unwatched(machine.run),
         pid=0,
-        finished=exit.finished or time.time_ns(),
+        # A guest's clock may be some milliseconds behind.
+        finished=max(exit.finished or time.time_ns(), machine.run.started),
         exit_code=exit.code,
         oom_killed=exit.oom_killed,
         error=exit.error,
