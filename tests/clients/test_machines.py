@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from heft.model.times import parse
+from heft.api.times import parse
 from tests.harness.client import Client
 from tests.harness.images import BUSYBOX
 
