@@ -21,8 +21,6 @@ _GET_FLAGS = (2 << 30) | (_LONG << 16) | (ord("f") << 8) | 1
 _SET_FLAGS = (1 << 30) | (_LONG << 16) | (ord("f") << 8) | 2
 """`FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS` (ioctl_iflags(2))."""
 _TOP_OF_HIERARCHIES = 0x00020000
-
-
 _STEP = 8 << 20
 """Bytes of a file after which the disk is to begin with them."""
 _WRITE = 2

@@ -8,7 +8,6 @@ with it. How it went is a verdict (`heft.images.verdict`) on standard output.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import sys
@@ -79,7 +78,7 @@ def _to(
         (root / "work").mkdir(mode=0o700)
         landing.land(str(root / target["changed"]), str(point / "names"), entries)
         with _opened(root) as descriptor:
-            syscalls.checked(ctypes.CDLL(None, use_errno=True).syncfs(descriptor))
+            syscalls.checked(syscalls.libc.syncfs(descriptor))
         return
     loops.mount(root, point, "ext4")
     landing.land(str(point / target["changed"]), str(point / "names"), entries)

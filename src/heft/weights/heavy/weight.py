@@ -108,8 +108,8 @@ class HeavyWeight(Runs[_Watched]):
     own_kernel = True
 
     def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
-        self._settings = settings
         super().__init__()
+        self._settings = settings
         self._beginning: set[str] = set()
         self._guests = Guests(settings.templates, settings.cgroup_parent, kits_)
         self._spares = Spares(settings.run, self._guests, settings.spare_seconds)

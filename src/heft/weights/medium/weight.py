@@ -87,13 +87,13 @@ class MediumWeight(Runs[_Watched]):
     def __init__(
         self, settings: MediumSettings, kits: Kits, backend: Backend | None = None
     ) -> None:
+        super().__init__()
         self._settings = settings
         self._kits = kits
         self._backend = backend or UserMode(kits.agent.parent)
         self._traits = self._backend.traits
         self.name = self._traits.weight
         self.plug = self._traits.plug
-        super().__init__()
         self._beginning: set[str] = set()
         self._layout: Layout | None = None
 
