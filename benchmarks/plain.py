@@ -28,7 +28,7 @@ from heft.host.cgroups import Group
 from heft.host.grouping import Limits
 
 NAME = "bench-plain"
-ROUNDS = 11
+ROUNDS = 21
 READS = 40
 """Rounds of reading: it takes no time, and single ones differ by a third."""
 LEAST = 0.95

@@ -271,6 +271,11 @@ def test_sysctls(client: Client) -> None:
     flags = ("--sysctl", "net.ipv4.ip_forward=0", "--sysctl", "kernel.msgmax=9000")
     shown = sh(client, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax", *flags)
     assert shown == "0\n9000"
+    refused(client, "no-value", "--sysctl", "no-value")
+
+
+@pytest.mark.light
+def test_sysctls_of_the_host_s_kernel_are_refused(client: Client) -> None:
     refused(client, "kernel.panic", "--sysctl", "kernel.panic=1")
     refused(
         client, "not in a separate kernel namespace",

@@ -132,6 +132,7 @@ def test_its_size_is_kept(heft: Client, weighed: Daemon, sizes: tuple[str, ...])
         (("--device", "/dev/null"), "heavy", "--device"),
         (("--weight", "heavy", "--boot", "cold"), "light", "boots one"),
         (("--weight", "heavy", "--systemd", "always"), "light", "a whole system"),
+        (("--weight", "heavy", "--sysctl", "vm.swappiness=7"), "light", "vm.swappiness"),
         ((), "vast", "unknown or invalid runtime name: vast"),
         ((), "", "a weight is needed"),
     ],

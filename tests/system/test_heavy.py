@@ -117,6 +117,18 @@ def test_it_sees_its_own_control_group_as_the_root(client):
     assert done.stdout == "0::/\n"
 
 
+def test_the_parameters_of_its_kernel_are_its_own(daemon):
+    heft, words = Client("heft", daemon), ("run", "--rm", "--weight", "heavy", "--sysctl")
+    shown = ("cat", "/proc/sys/vm/swappiness")
+    host = Path(*shown[1:]).read_text()
+    assert heft(*words, "vm.swappiness=7", BUSYBOX, *shown).stdout == "7\n"
+    assert Path(*shown[1:]).read_text() == host
+    done = heft(*words, "vm.nosuch=1", BUSYBOX, "true", check=False)
+    assert done.returncode == 127  # as what names no file, with docker
+    assert "sysctl vm.nosuch: no such file" in done.stderr
+    assert daemon.request("GET", "/containers/json?all=1").json == []
+
+
 def test_what_cannot_be_is_refused_and_leaves_nothing(client, daemon):
     for words in (("--network", "host"), ("--pid", "host"), ("--device", "/dev/null")):
         done = run(client, "--rm", *words, BUSYBOX, "true")

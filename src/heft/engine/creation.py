@@ -22,6 +22,7 @@ from heft.engine import (
     mounts,
     names,
     refusals,
+    sysctls,
     user_ranges,
     validation,
 )
@@ -147,6 +148,7 @@ def of_kernel(parts: Parts, config: Config, host: HostConfig, weight: str) -> Co
     own_kernel = parts.weights[weight].own_kernel
     config = init_systems.settle(config, own_kernel=own_kernel)
     boots.check(config, host, own_kernel=own_kernel)
+    sysctls.check(host, own_kernel=own_kernel)
     kit_choice.check(config, host, parts.weights[weight], parts.kits.knows)
     return config
 

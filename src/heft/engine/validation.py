@@ -26,8 +26,6 @@ ULIMITS = frozenset(
         "sigpending stack"
     ).split()
 )
-IPC_SYSCTLS = frozenset({"kernel.sem"})
-"""Of the IPC namespace, beside `kernel.shm*`, `kernel.msg*`, `fs.mqueue.*`: ipc_namespaces(7)."""
 
 
 def check(config: Config, host: HostConfig) -> tuple[str, ...]:
@@ -40,7 +38,6 @@ def check(config: Config, host: HostConfig) -> tuple[str, ...]:
     _check_cpu(host)
     _check_block_io(host)
     _check_ulimits(host)
-    _check_sysctls(host)
     log_config.check(host)
     requested_ports(config.exposed_ports, host.port_bindings, host.publish_all_ports)
     return _check_memory(host)
@@ -203,20 +200,6 @@ def _check_ulimits(host: HostConfig) -> None:
                 f"ulimit soft limit must be less than or equal to hard limit:"
                 f" {limit.soft} > {limit.hard}"
             )
-
-
-def _check_sysctls(host: HostConfig) -> None:
-    """Let only those through that are a namespace's own, and only where the machine has its own."""
-    for name in host.sysctls:
-        of_ipc = name in IPC_SYSCTLS or name.startswith(("kernel.shm", "kernel.msg", "fs.mqueue."))
-        if of_ipc and host.ipc_mode != "host":
-            continue
-        if name.startswith("net.") and host.network_mode != "host":
-            continue
-        raise InvalidArgument(
-            f'invalid sysctl: "{name}" is not in a separate kernel namespace',
-            hint="the machine would change the host's own",
-        )
 
 
 def upper_size(host: HostConfig) -> int:
