@@ -13,6 +13,7 @@ import msgspec
 
 from heft.failures import translated
 from heft.guest.architectures import NATIVE
+from heft.host import whole_files
 from heft.host.cgroups import Group
 from heft.host.processes import ProcessId
 
@@ -64,9 +65,7 @@ class RunDirectory:
     def note_groups(self, *paths: str) -> None:
         """Note in which control groups its processes may be. Raises `HostError`."""
         with translated(f"make {self.path}"):
-            new = self.path / "groups.new"
-            new.write_text("\n".join(paths))
-            new.replace(self.path / "groups")
+            whole_files.put(self.path / "groups", "\n".join(paths).encode())
 
     @property
     def groups(self) -> list[str]:
@@ -78,11 +77,9 @@ class RunDirectory:
 
     def write(self, monitor: ProcessId, shape: Shape) -> None:
         """Keep who watches what; it appears whole (a file of this boot needs no fsync)."""
-        temporary = self.path / "state.json.new"
         hardware = (shape.memory, shape.cpus, shape.accelerator, shape.architecture)
         record = Record(_boot(), monitor, *hardware)
-        temporary.write_bytes(msgspec.json.encode(record))
-        temporary.replace(self.path / "state.json")
+        whole_files.put(self.path / "state.json", msgspec.json.encode(record))
 
     def read(self) -> Record | None:
         """Give what was written down, if it was in this boot."""

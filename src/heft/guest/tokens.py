@@ -7,7 +7,6 @@ answered. The file is of this boot, and needs no fsync.
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import frames
 from heft.guest.protocol import FIRST_TOKEN, NONCE_SIZE, TOKEN_SIZE
+from heft.host import whole_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +55,6 @@ class Tokens:
         return [content[at : at + size] for at in range(0, len(content), size)]
 
     def _write(self, tokens: list[bytes]) -> None:
-        temporary = self._path.with_name(f"{self._path.name}.new")
         with translated(f"write {self._path}"):
-            temporary.write_bytes(b"".join(tokens))
-            os.replace(temporary, self._path)
+            whole_files.put(self._path, b"".join(tokens), 0o600)
         self._open = tokens

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.errors import HeftError
+from heft.host import whole_files
 from heft.host.processes import ProcessId, ended, send_signal, spawn
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ class NameServer:
         if self._process is None:
             return self._forget()
         self._pidfd = self._process.open()
-        temporary = self._identity.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(self._process))
-        temporary.rename(self._identity)
+        whole_files.put(self._identity, msgspec.json.encode(self._process))
         return None
 
     def _command(self) -> tuple[str, ...]:
@@ -124,9 +123,7 @@ class NameServer:
 
     def _write(self) -> None:
         lines = [f"{address}\t{' '.join(names)}\n" for address, names in self._names.items()]
-        temporary = self._hosts.with_suffix(".new")
-        temporary.write_text("".join(lines))
-        temporary.rename(self._hosts)
+        whole_files.put(self._hosts, "".join(lines).encode())
 
     def _tell(self) -> None:
         """Have it read its file again (dnsmasq(8), "NOTES", SIGHUP)."""

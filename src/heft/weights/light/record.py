@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from heft.errors import HostError
+from heft.host import whole_files
 from heft.host.processes import ProcessId
 
 _ATTEMPTS = 10
@@ -119,9 +120,7 @@ class RunDirectory:
 
     def write(self, record: Record) -> None:
         """Keep the record; it appears whole (a file of this boot needs no fsync)."""
-        temporary = self.path / "state.json.new"
-        temporary.write_bytes(msgspec.json.encode(record))
-        os.replace(temporary, self.path / "state.json")
+        whole_files.put(self.path / "state.json", msgspec.json.encode(record))
 
     def read(self) -> Record | None:
         """Give the record, if there is one and it is of this boot."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heft.failures import translated
+from heft.host import whole_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,4 @@ def place(path: Path) -> None:
     with translated(f"make {path}"):
         if path.exists() and path.read_text() == SCRIPT:
             return
-        new = path.with_name(f"{path.name}.new")
-        new.write_text(SCRIPT)
-        new.chmod(_MODE)
-        new.replace(path)
+        whole_files.put(path, SCRIPT.encode(), _MODE)
