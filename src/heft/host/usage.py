@@ -39,6 +39,7 @@ class Usage:
     memory_limit: int = 0
     memory_max: int = 0
     memory_details: dict[str, int] = field(default_factory=dict)
+    """The lines of cgroup `memory.stat`."""
     pids: int = 0
     pids_limit: int = 0
     block_read: int = 0

@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from heft.host.usage import Usage
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -235,27 +237,12 @@ class Exit:
     """Nanoseconds since 1970; 0: unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a machine uses. Sizes in bytes, CPU in nanoseconds since its start."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats(Usage):
+    """What a machine uses; CPU times since its start."""
 
     read: int
     """When, nanoseconds since 1970."""
-    cpu_total: int = 0
-    cpu_user: int = 0
-    cpu_system: int = 0
-    cpu_periods: int = 0
-    cpu_throttled_periods: int = 0
-    cpu_throttled: int = 0
-    memory_used: int = 0
-    memory_limit: int = 0
-    memory_max: int = 0
-    memory_details: dict[str, int] = field(default_factory=dict)
-    """The lines of cgroup `memory.stat`."""
-    pids: int = 0
-    pids_limit: int = 0
-    block_read: int = 0
-    block_written: int = 0
     network_received: int = 0
     network_sent: int = 0
     network_received_packets: int = 0
