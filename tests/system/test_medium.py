@@ -272,8 +272,8 @@ def test_its_kernel_can_do_nothing_on_the_host(docker, daemon):
         assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
     root = found[0] / "root"
     assert sorted(path.name for path in root.iterdir()) == [
-        *("base", "bin", "dev", "initramfs", "kernel", "lib", "lib64", "modules", "proc", "run"),
-        *("sbin", "tmp", "upper", "usr", "vsock"),
+        *("base", "beside.so", "bin", "dev", "initramfs", "kernel", "lib", "lib64", "modules"),
+        *("proc", "run", "sbin", "tmp", "upper", "usr", "vsock"),
     ]
 
 

@@ -8,7 +8,6 @@ looked up but in the descriptor of its directory (`heft.host.paths`).
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -20,18 +19,8 @@ from heft.host import loops, mounts, paths, syscalls
 if TYPE_CHECKING:
     from heft.files.plan import Mount, Tree
 
-_CLONE_NEWNS = 0x00020000
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 1 << 18
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC = 0x1, 0x20, 0x1000, 0x4000
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-def leave_namespace() -> None:
-    """Get mounts of one's own, which nobody else sees. The process must have one thread."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNS):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    syscalls.mount(b"none", b"/", b"", _MS_REC | _MS_PRIVATE, b"")
 
 
 def open_tree(tree: Tree) -> int:
@@ -62,7 +51,7 @@ def open_tree(tree: Tree) -> int:
 
 def settle(tree: Tree) -> None:
     """Get mounts of one's own, and the upper to its path if it has to be mounted."""
-    leave_namespace()
+    mounts.leave_namespace()
     if tree.disk:
         # Over the directory that the file is in: it is looked up before.
         loops.mount(Path(tree.disk), Path(tree.upper), "ext4", tree.disk_options)

@@ -10,7 +10,6 @@ privileges; its memory is bounded, and so is what it can write. Its exit status 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import sys
@@ -18,16 +17,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from heft.errors import HeftError
-from heft.host import mounts, syscalls, tied
+from heft.host import mounts, tied
 
 DISK = "/disk"
 TROUBLE = 125
 """The exit status where e2fsck was not come to; its own are less (e2fsck(8))."""
 
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+_CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
 _CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
-_NAMESPACES = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET
-_MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
+_NAMESPACES = _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET
 _SHOWN = ("usr", "bin", "lib", "lib32", "lib64", "libx32", "sbin")
 """What the distribution's programs consist of; links to `usr`, or directories of old."""
 
@@ -42,10 +40,7 @@ def command(options: tuple[str, ...], uid: int, gid: int) -> tuple[str, ...]:
 
 def enclose(file: Path, *, writable: bool) -> None:
     """Leave everything but the programs and one file. Raises `OSError`, `HeftError`."""
-    if ctypes.CDLL(None, use_errno=True).unshare(_NAMESPACES):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    syscalls.mount(b"none", b"/", b"", _MS_REC | _MS_PRIVATE, b"")
+    mounts.leave_namespace(_NAMESPACES)
     disk = os.open(file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     root = file.parent
     mounts.mount("tmpfs", root, options=("mode=755", "size=1m"))

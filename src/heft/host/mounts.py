@@ -34,6 +34,7 @@ _MOUNT_ATTR_NODEV = 0x4
 _MOUNT_ATTR_IDMAP = 0x100000
 _MNT_DETACH = 0x2
 _UMOUNT_NOFOLLOW = 0x8
+_CLONE_NEWNS = 0x00020000
 _MS_REC = 0x4000
 _MS_PRIVATE = 1 << 18
 _MS_SHARED = 1 << 20
@@ -52,6 +53,15 @@ class _Attributes(ctypes.Structure):
         ("propagation", ctypes.c_uint64),
         ("userns_fd", ctypes.c_uint64),
     )
+
+
+def leave_namespace(others: int = 0) -> None:
+    """Get mounts of one's own, which nobody else sees, and `others` (CLONE_…, unshare(2)) besides.
+
+    The process must have one thread. Raises `OSError`.
+    """
+    syscalls.checked(syscalls.libc.unshare(_CLONE_NEWNS | others))
+    syscalls.mount(b"none", b"/", b"", _MS_REC | _MS_PRIVATE, b"")
 
 
 def mount(

@@ -6,7 +6,6 @@ follows a link of its own accord.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_CLONE_NEWNS = 0x00020000
-_MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -28,10 +25,7 @@ def open_view(lowers: Sequence[Path], mount_point: Path) -> int:
     The view is a mount in a namespace that this makes for the process, and goes with it. Must be
     called before the process has threads.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNS) or libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    mounts.leave_namespace()
     mounts.overlay(mount_point, lowers)
     return os.open(mount_point, _DIRECTORY)
 

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heft.files import place
 from heft.host import loops, mounts, syscalls
 from heft.images import verdict
 from heft.uppers.entries import Damaged
@@ -39,7 +38,7 @@ def main() -> int:
 
 
 def _carry(source: dict[str, str], target: dict[str, str], points: Path) -> dict[str, Any]:
-    place.leave_namespace()
+    mounts.leave_namespace()
     try:
         with _from(source, points / "from") as (entries, data, most):
             _to(target, points / "to", Landing(data, most), entries)

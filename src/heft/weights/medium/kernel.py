@@ -49,6 +49,8 @@ class Means:
 
     vsock: Path
     """The program heft-vsock."""
+    beside: Path
+    """The library heft-uml.so."""
     line: Line
     served: tuple[int, ...]
     """Connections to who serves the machine's volumes."""
@@ -63,7 +65,7 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, means: Means) ->
     run.make(user, (group.path,))
     base, upper = _disks(launch, user)
     modules = setup.loads_modules(launch)
-    readable = [(means.vsock, uml.VSOCK), (kit.kernel, uml.KERNEL)]
+    readable = [(means.vsock, uml.VSOCK), (means.beside, uml.BESIDE), (kit.kernel, uml.KERNEL)]
     readable += [(kit.initramfs, uml.INITRAMFS), (base, uml.BASE)]
     readable += [(kit.modules, uml.MODULES)] if modules else []
     with contextlib.ExitStack() as opened:

@@ -2,14 +2,15 @@
 
 Everything that it is given comes as a file of its jail, as a descriptor, or by its vsock device.
 This is `heft-vsock` (agent/vsock/), which starts the kernel and has the other ends: a pair of named
-pipes, which keep what is said while no daemon listens, and what serves volumes.
+pipes, which keep what is said while no daemon listens, and what serves volumes. A small library
+is loaded into the kernel (agent/uml/).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-KERNEL, INITRAMFS, VSOCK = "/kernel", "/initramfs", "/vsock"
+KERNEL, INITRAMFS, VSOCK, BESIDE = "/kernel", "/initramfs", "/vsock", "/beside.so"
 BASE, UPPER, MODULES = "/base", "/upper", "/modules"
 """Where it sees its files."""
 LINE_PORT, SHARES_PORT = 1, 2
@@ -74,7 +75,8 @@ def command(memory: int, plugs: Plugs, *, modules: bool) -> tuple[str, ...]:
         *(VSOCK, _SOCKET, f"{LINE_PORT}={plugs.heard},{plugs.said}"),
         *(f"{port}={each},{each}" for port, each in enumerate(plugs.served, SHARES_PORT)),
         "--",
-        *("env", "-i", "TMPDIR=/tmp", "HOME=/run", KERNEL, f"mem={memory >> 20}M"),
+        *("env", "-i", f"LD_PRELOAD={BESIDE}", "TMPDIR=/tmp", "HOME=/run"),
+        *(KERNEL, f"mem={memory >> 20}M"),
         *(f"initrd={INITRAMFS}", f"ubd0r={BASE}", f"ubd1={UPPER}"),
         *((f"ubd2r={MODULES}",) if modules else ()),
         *(f"virtio_uml.device={_SOCKET}:{_VSOCK_DEVICE}", f"con0=null,fd:{plugs.console}"),

@@ -88,6 +88,8 @@ class UserMode:
     def __init__(self, programs: Path) -> None:
         self._vsock = programs / "heft-vsock"
         """The program that starts kernels, and is their vsock device."""
+        self._beside = programs / "heft-uml.so"
+        """What is loaded into them."""
         self.server: Server | None = shares.diod(programs / "heft-diod.so", uml.SHARES_PORT)
 
     async def available(self, kit: Kit | None) -> Availability:
@@ -112,10 +114,11 @@ class UserMode:
         self, launch: Launch, kit: Kit, shape: Shape, group: Group, served: tuple[Served, ...]
     ) -> Process:
         """Start a kernel in its group and jail. Raises `NotSupported`, `HostError`."""
-        if not self._vsock.exists():
-            raise NotSupported(f"there is no {self._vsock}", hint="install Heft anew: make up")
+        for needed in (self._vsock, self._beside):
+            if not needed.exists():
+                raise NotSupported(f"there is no {needed}", hint="install Heft anew: make up")
         line = Line(launch.run)
-        means = Means(self._vsock, line, tuple(each.connection for each in served))
+        means = Means(self._vsock, self._beside, line, tuple(each.connection for each in served))
         started = kernel.start(launch, kit, shape, group, means)
         return Process(started.monitor, started.pidfd, line, started.console)
 
