@@ -119,6 +119,17 @@ def test_what_was_made_for_a_kit_goes_with_it(daemon: Daemon, modules: Path) -> 
     assert memories(daemon) == 0
 
 
+def test_archives_that_cannot_be_reached_are_not_said_to_have_no_such_package(
+    daemon: Daemon,
+) -> None:
+    before = names(daemon)
+    refused = daemon.request("POST", "/heft/v1/kits", {"name": "debian-cloud"})
+    told = refused.body.decode()  # tests reach no network
+    assert "could not be fetched" in told, told
+    assert "Release" in told, told
+    assert names(daemon) == before
+
+
 def test_what_is_no_kernel_for_guests_makes_no_kit(daemon: Daemon, modules: Path) -> None:
     client = Client("heft", daemon)
     for words, said in (
@@ -156,6 +167,27 @@ def test_a_damaged_one_is_named_and_what_can_be_is_mended(daemon: Daemon, module
     assert {"debian ", f"{OWN} vmlinux: it has 0 bytes, not {size}"} <= {*shown}
     pull(client, modules)
     assert client("kit", "ls", "--format", "{{.Damaged}}").stdout.split() == []
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "all gone"])
+def test_no_initial_file_system_is_made_of_damaged_modules(
+    daemon: Daemon, modules: Path, harm: str
+) -> None:
+    """It would lack what guests start with, and be taken for whole ever after."""
+    client = Client("heft", daemon)
+    pull(client, modules)
+    place = daemon.data / "kits" / OWN
+    if harm == "all gone":
+        shutil.rmtree(place / "modules")
+    elif harm == "gone":
+        (place / "modules/virtio_balloon.ko").unlink()
+    else:
+        os.truncate(place / "modules/virtio_balloon.ko", 4096)
+    assert client("kit", "pull", OWN).returncode == 0, "guests need the rest alone"
+    (place / "initramfs").write_bytes(b"")
+    done = client("kit", "pull", OWN, check=False)
+    assert f"kit {OWN} is damaged: initramfs: " in done.stderr, done.stderr
+    assert ", modules: " in done.stderr, done.stderr
 
 
 def test_a_record_that_is_damaged_hides_no_kit(daemon: Daemon, modules: Path) -> None:
@@ -219,6 +251,15 @@ def test_templates_are_made_ahead_and_whoever_waits_is_told(daemon: Daemon) -> N
     assert "no such kit: nothing" in done.stderr
     done = client("kit", "warm", "-m", "1m", check=False)
     assert "at least 128 MiB" in done.stderr
+
+
+def test_none_is_made_for_machines_that_are_refused(daemon: Daemon) -> None:
+    client = Client("heft", daemon)
+    before = templates(daemon)
+    for words in (("--cpus", str((os.cpu_count() or 1) + 1)), ("--memory", "1m")):
+        done = client("kit", "warm", *words, check=False)
+        assert (done.returncode, "template" in done.stderr) == (1, False), done.stderr
+    assert templates(daemon) == before
 
 
 @pytest.mark.parametrize("point", points("kit"))

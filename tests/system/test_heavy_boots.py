@@ -63,6 +63,29 @@ async def test_damaged_templates_are_named_and_made_again(tmp_path, caplog, clea
             again.close()
 
 
+async def test_a_clock_that_is_measured_anew_costs_no_template(tmp_path, clean_host):
+    """Each daemon finds the counter to be a little faster or slower than the one before."""
+    programs = agent.built()
+    ready = await Kits(kit.KITS, programs / "heft-agent").ensure(DEFAULT, print)
+    version = (await facts.look(programs)).version
+    made: list[int] = []
+    for speed, times in ((2_600_000, 1), (2_599_999, 0), (2_600_003, 0), (2_700_000, 1)):
+        templates = Templates(tmp_path, version, speed)
+        try:
+            if times == 0:
+                await templates.collect({ready.fingerprint})
+            said: list[str] = []
+            await templates.ensure(ready, SHAPE, said.append)
+            made.append(len(said) - times)
+            assert len(list(tmp_path.glob("*/template.json"))) == 1
+        finally:
+            templates.close()
+    assert made == [0, 0, 0, 0]
+    slow = Templates(tmp_path, version, 2_600_000)
+    await slow.collect({ready.fingerprint})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "asked", [("heft", "--boot", "cold"), ("docker", "--annotation", "heft.boot=cold")]
 )

@@ -35,7 +35,7 @@ def check(config: Config, host: HostConfig) -> tuple[str, ...]:
     if host.auto_remove and host.restart_policy.name not in ("", "no"):
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
     _check_modes(host)
-    _check_cpu(host)
+    check_cpu(host)
     _check_block_io(host)
     _check_ulimits(host)
     log_config.check(host)
@@ -133,7 +133,8 @@ def _check_memory(host: HostConfig) -> tuple[str, ...]:
     return ()
 
 
-def _check_cpu(host: HostConfig) -> None:
+def check_cpu(host: HostConfig) -> None:
+    """Raise `InvalidArgument` for processors that this host has not, or shares of them."""
     cpus = os.cpu_count() or 1
     if host.nano_cpus and (host.cpu_quota or host.cpu_period):
         raise InvalidArgument(

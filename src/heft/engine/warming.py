@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from heft.engine import boots, kit_choice, launch
+from heft.engine import boots, kit_choice, launch, validation
 from heft.engine.creation import merge, weight_named
 from heft.errors import NotSupported
 from heft.model.config import Config, HostConfig
@@ -60,6 +60,7 @@ class Ahead:
         if not isinstance(weight, Warming):
             return
         config, host = merge(Config(labels=coming.labels), image.config), coming.host
+        validation.check_cpu(host)
         kit_choice.check(config, host, weight, self._parts.kits.knows)
         kit = kit_choice.of(config, host, weight.kit(image.platform))
         await weight.warm(
@@ -74,6 +75,7 @@ class Ahead:
 
         Gives why there is no template: machines boot cold then. Raises as `guest`.
         """
+        validation.check_cpu(host)
         for weight in self._parts.weights.values():
             if isinstance(weight, Warming) and weight.takes_kit(name):
                 return await weight.warm(name, launch.resources(host), report, template=True)

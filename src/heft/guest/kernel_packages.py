@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from heft.errors import HostError, NotFound
 from heft.failures import translated
 from heft.guest import apt_sources, module_disk, module_tree
-from heft.host.processes import run
+from heft.host.processes import Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ _ETC = Path("/etc/apt")
 _HOOK = re.compile(r"^[\w:-]*::(?:Pre|Post)-Invoke\b")
 """The host's own hooks are for the host's own lists (apt.conf(5))."""
 _DEPENDS = re.compile(r"^\s*Depends: (linux-image-\S+)$", re.MULTILINE)
+_MISSED = re.compile(r"^W: Failed to fetch (.+)$", re.MULTILINE)
 _VERSION = re.compile(r"^Version: (\S+)$", re.MULTILINE)
 _TIED = ("setpriv", "--pdeathsig", "KILL")
 _UNPACK = " | ".join(
@@ -54,12 +55,20 @@ async def fetch(
     """Fetch an architecture's kernel to a directory that is made, with all that comes by the way.
 
     `package` may be one that only names the newest (`linux-image-amd64`). Raises `NotFound` where
-    the archives have none, `ToolFailed`, `HostError`.
+    the archives have none, `ToolFailed`, `HostError`, also where they cannot be reached.
     """
     apt = await _Apt.prepared(place, architecture)
     report("Reading package lists")
-    await apt.run("apt-get", "-q", "update")
-    name, version = await _resolve(apt, package)
+    missed = await apt.update()
+    try:
+        name, version = await _resolve(apt, package)
+    except NotFound as error:
+        if not missed:
+            raise
+        raise HostError(
+            f"no {package} was found, and package lists could not be fetched: {missed}",
+            hint="mend the network, the proxy or the package sources of this host",
+        ) from error
     report(f"Downloading {name} {version}")
     await apt.run("apt-get", "-q", "download", f"{name}={version}", cwd=place / "download")
     found = list((place / "download").glob("*.deb"))
@@ -98,12 +107,21 @@ class _Apt:
                 os.chown(place / "download", int(user.stdout), -1)
         return cls({**os.environ, "APT_CONFIG": str(place / "apt.conf"), "LC_ALL": "C.UTF-8"})
 
+    async def update(self) -> str:
+        """Fetch the package lists; say why one is missing (that is no error to apt)."""
+        done = await self._done("apt-get", "-q", "update")
+        missed = _MISSED.search(done.stderr.decode(errors="replace"))
+        return " ".join(missed[1].split()) if missed else ""
+
     async def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         """Run one of its programs; give what it says, empty where it fails and may."""
-        done = await run(
+        done = await self._done(*command, cwd=cwd, check=check)
+        return "" if done.status else done.stdout.decode(errors="replace")
+
+    async def _done(self, *command: str, cwd: Path | None = None, check: bool = True) -> Completed:
+        return await run(
             *(*_TIED, *command), env=self.environment, cwd=cwd, check=check, seconds=FETCH_SECONDS
         )
-        return "" if done.status else done.stdout.decode(errors="replace")
 
 
 def _sources() -> str:

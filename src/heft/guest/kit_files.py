@@ -1,7 +1,8 @@
 """The files of a guest kit, and how they are made in a directory of their own.
 
 A kernel, an initial file system, a disk of modules, and `kit.json`, which has a seal for each and
-is written last. The modules that guests load first are kept, for initial file systems to come.
+is written last. The modules that guests load first are kept, for initial file systems to come;
+these have one seal together, which is looked at before one is made of them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class KitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The path that a kernel of somebody's own came from."""
     is_domain: bool = False
     """Whether its guests are paravirtual domains of Xen."""
+    kept: str = ""
+    """Of the modules that are kept; empty in kits of an earlier Heft, which did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,15 @@ def has_module(directory: Path, name: str) -> bool:
     return name in modules.builtin_names((kept / BUILTIN).read_text())
 
 
+def kept_damage(directory: Path, record: KitRecord) -> str:
+    """Say what is wrong with the modules that an initial file system is made of; all are read."""
+    try:
+        found = _digest(directory / _KEPT)
+    except OSError as error:
+        return f"{_KEPT}: {(error.strerror or str(error)).lower()}"
+    return "" if record.kept in ("", found) else f"{_KEPT}: its files have changed"
+
+
 def sync(directory: Path) -> None:
     """Bring the names in a directory to the disk (fsync(2)). Raises `OSError`."""
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -129,8 +141,17 @@ def _finish(directory: Path, origin: Origin, agent: bytes) -> None:
             modules=seals.seal(directory / MODULES),
             source=origin.source,
             is_domain=origin.is_domain,
+            kept=_digest(directory / _KEPT),
         )
         _write_record(directory, record)
+
+
+def _digest(kept: Path) -> str:
+    """Hash the names and the contents of the files in a directory. Raises `OSError`."""
+    hashed = hashlib.sha256()
+    for path in sorted(kept.iterdir()):
+        hashed.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return hashed.hexdigest()
 
 
 def _write_record(directory: Path, record: KitRecord) -> None:

@@ -192,8 +192,11 @@ class Kits:
             (kit.initramfs, kit.record.initramfs),
         )
         found = ((path.name, seals.check(path, seal)) for path, seal in files)
-        if damages := ", ".join(f"{file}: {damage}" for file, damage in found if damage):
-            return damages
+        damages = [f"{file}: {damage}" for file, damage in found if damage]
+        if kept := kit_files.kept_damage(kit.directory, kit.record):
+            damages.append(kept)
+        if damages:
+            return ", ".join(damages)
         missing = ", ".join(_lacking(kit))
         return f"it was made by an earlier Heft, without {missing}" if missing else ""
 
@@ -310,7 +313,8 @@ class Kits:
             source = damaged.record.source if damaged is not None else "PATH"
             raise HostError(
                 f"kit {name} is damaged: {problem}",
-                hint=f"heft kit pull --kernel {source} {name} makes it again",
+                hint=f"heft kit pull --kernel {source} {name} makes it again"
+                " (with --modules, where it had some)",
             )
         if package is None:
             raise NotFound(f"no such kit: {name}", hint=f"there are: {', '.join(PACKAGES)}")
@@ -386,7 +390,8 @@ class Kits:
         if kit is None or _is_damaged(kit) or _lacking(kit):
             return kit, _Lacks.ALL
         if _has_lost_initramfs(kit) or self._agent_digest(name) != kit.record.agent:
-            return kit, _Lacks.INITRAMFS
+            damage = kit_files.kept_damage(kit.directory, kit.record)
+            return kit, _Lacks.ALL if damage else _Lacks.INITRAMFS
         return kit, _Lacks.NOTHING
 
     def _find(self, name: str) -> Kit | None:

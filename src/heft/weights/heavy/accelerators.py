@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import HostError
+from heft.errors import HostError, NoSpace
 from heft.failures import translated
 from heft.guest.architectures import NATIVE
 from heft.guest.shaping import Shape
@@ -82,6 +82,8 @@ class Accelerators:
             key, kept = self._key(kit), self._tried.get(kit.fingerprint)
             if kept is None or kept.key != key:
                 kept = await self._try(kit, templates, key, report)
+                if not kept.key:
+                    return kept
                 self._tried[kit.fingerprint] = kept
                 await asyncio.to_thread(self._write, dict(self._tried))
             return kept
@@ -102,6 +104,8 @@ class Accelerators:
         try:
             report("Trying whether a guest boots on KVM")
             await templates.ensure(kit, _PROOF, report, seconds=PROOF_SECONDS)
+        except NoSpace as error:  # says nothing of KVM
+            return Choice(TCG, f"there was no room to try a guest on KVM: {error}")
         except HostError as error:
             _log.warning("machines are translated (tcg): a guest did not boot on KVM: %s", error)
             return Choice(TCG, f"a guest did not boot on KVM: {error}", key, release)

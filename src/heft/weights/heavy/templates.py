@@ -49,6 +49,9 @@ BOOT_SECONDS = 120.0
 """How long a guest may take to be ready; 2.5 s are usual under software translation."""
 READY = "HEFT-TEMPLATE-READY"
 RECORD = "template.json"
+_SPEED_PARTS = 10_000
+"""Two speeds are one if they differ by less than a part of so many: it is measured anew by each
+daemon, to some parts of a million. A guest's clock goes wrong by 6 ms a minute by it at most."""
 _DEVICES = "2"
 """Counts the changes of its devices."""
 _FUTURE_WRITE = 0x10
@@ -70,6 +73,8 @@ class TemplateRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The fingerprint of the kit that it was made of."""
     surroundings: str = ""
     """What of the host and of this Heft it depends on."""
+    tsc_khz: int = 0
+    """How fast its guests take the host's time stamp counter to be; 0: they have found out."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -113,10 +118,14 @@ class Templates:
         return _digest(kit.fingerprint, str(shape), self._surroundings(shape.architecture))
 
     def _surroundings(self, architecture: str) -> str:
-        clock = str(self._tsc_khz // 1000)
         parameters = qemu.kernel_parameters(0, architecture)
-        parts = (parameters, self._version, clock, _DEVICES, _foreign_qemu(architecture))
-        return _digest(*parts)
+        return _digest(parameters, self._version, _DEVICES, _foreign_qemu(architecture))
+
+    def _speed(self, architecture: str) -> int:
+        return self._tsc_khz if architecture == architectures.NATIVE else 0
+
+    def _load(self, directory: Path, shape: Shape) -> Template | None:
+        return _load(directory, shape, self._speed(shape.architecture))
 
     async def ensure(
         self,
@@ -133,11 +142,11 @@ class Templates:
             if (template := await self._whole(key)) is not None:
                 return template
             directory = self._root / key
-            template = await asyncio.to_thread(_load, directory, shape)
+            template = await asyncio.to_thread(self._load, directory, shape)
             if template is None:
                 report(f"Starting a guest to be the template of machines like it ({shape})")
                 await self._make(kit, shape, directory, seconds or BOOT_SECONDS)
-                template = await asyncio.to_thread(_load, directory, shape)
+                template = await asyncio.to_thread(self._load, directory, shape)
             if template is None:
                 raise HostError(f"template {key} was damaged as soon as it was made")
             self._open[key] = template
@@ -158,12 +167,19 @@ class Templates:
                     await asyncio.to_thread(_throw, directory)
 
     def _unused(self, kits: frozenset[str]) -> list[Path]:
-        found, surroundings = [], {self._surroundings(name) for name in architectures.ALL}
+        speeds = {self._surroundings(name): self._speed(name) for name in architectures.ALL}
+        found = []
         for directory in self._root.iterdir():
             if directory.name.startswith(".") or not directory.is_dir():
                 continue
             record = _record(directory)
-            if record is None or record.kit not in kits or record.surroundings not in surroundings:
+            speed = speeds.get(record.surroundings) if record is not None else None
+            if (
+                record is None
+                or record.kit not in kits
+                or speed is None
+                or not _is_speed(record, speed)
+            ):
                 found.append(directory)
         return found
 
@@ -186,8 +202,11 @@ class Templates:
             await self._boot(kit, shape, new, seconds)
             reach("template.saved")
             with translated(f"keep {directory}"):
-                belongs = kit.fingerprint, self._surroundings(shape.architecture)
-                await asyncio.to_thread(_finish, new, directory, belongs)
+                surroundings = self._surroundings(shape.architecture)
+                speed = self._speed(shape.architecture)
+                await asyncio.to_thread(
+                    _finish, new, directory, (kit.fingerprint, surroundings, speed)
+                )
         finally:
             await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
 
@@ -271,7 +290,7 @@ def _throw(directory: Path) -> None:
     shutil.rmtree(gone)
 
 
-def _finish(new: Path, directory: Path, belongs: tuple[str, str]) -> None:
+def _finish(new: Path, directory: Path, belongs: tuple[str, str, int]) -> None:
     memory = new / "memory"
     (new / "vm" / "memory").rename(memory)
     os.chown(memory, 0, 0)
@@ -282,6 +301,7 @@ def _finish(new: Path, directory: Path, belongs: tuple[str, str]) -> None:
         state=seals.seal(new / "state"),
         kit=belongs[0],
         surroundings=belongs[1],
+        tsc_khz=belongs[2],
     )
     (new / RECORD).write_bytes(msgspec.json.encode(record))
     shutil.rmtree(directory, ignore_errors=True)
@@ -300,10 +320,18 @@ def _record(directory: Path) -> TemplateRecord | None:
         return None
 
 
-def _load(directory: Path, shape: Shape) -> Template | None:
+def _is_speed(record: TemplateRecord, tsc_khz: int) -> bool:
+    """Say whether the host's counter is as fast as the guests of a template take it to be."""
+    return abs(record.tsc_khz - tsc_khz) * _SPEED_PARTS <= tsc_khz
+
+
+def _load(directory: Path, shape: Shape, tsc_khz: int) -> Template | None:
     """Give a template, its memory as a sealed memory file; None if it is missing or damaged."""
     record = _record(directory)
     if record is None:
+        return None
+    if not _is_speed(record, tsc_khz):
+        log.warning("template %s is of %d kHz, and made again", directory, record.tsc_khz)
         return None
     for name, seal in (("memory", record.memory), ("state", record.state)):
         if _is_damaged(directory / name, seal, everything=True):
