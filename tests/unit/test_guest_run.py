@@ -615,6 +615,30 @@ async def test_a_frozen_machine_can_be_killed(bench):
     assert not bench.peer.frozen
 
 
+@pytest.mark.parametrize("lost", [Operation.SIGNAL, Operation.FREEZE])
+async def test_a_guest_that_goes_as_its_workload_is_killed_takes_no_answer_along(bench, lost):
+    """A workload that is killed ends at once, frozen or not, and so does its guest."""
+    run = await bench.started()
+    await run.freeze(frozen=True)
+    closing = []
+
+    def end(_: object) -> None:
+        bench.peer.exit(WORKLOAD, 137)
+        closing.append(asyncio.ensure_future(goes(run)))
+
+    bench.peer.replies[lost] = end
+    await run.signal(signal.SIGKILL)
+    with pytest.raises(NotFound, match="is not running"):
+        await run.freeze(frozen=False)
+    assert (await ended(run)).code == 137
+    await asyncio.gather(*closing)
+
+
+async def goes(run: GuestRun) -> None:
+    await run.wait()
+    await run.close()
+
+
 async def test_signals_to_what_has_ended_are_harmless(bench):
     run = await bench.started()
     bench.peer.replies[Operation.SIGNAL] = lambda _: (Status.NOT_FOUND, Fields())

@@ -8,13 +8,14 @@ The workload's end is kept by the guest until the guest itself ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
-from heft.errors import HeftError, NotFound, StartFailed
+from heft.errors import HeftError, HostError, NotFound, StartFailed
 from heft.faults import reach
 from heft.guest import journal, setup
 from heft.guest.agent import Agent
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from heft.weights.base import ExecRequest, Launch, Session
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 ANSWER_SECONDS = 60.0
 """How long a guest that was just started may take until its agent answers."""
@@ -176,8 +179,8 @@ class GuestRun:
 
     async def _conclude(self, otherwise: Exit) -> None:
         await self.link.ended(LAST_SECONDS)
-        await self.link.close("it has ended")
         self._over(otherwise)
+        await self.link.close("it has ended")
 
     def _exited(self, record: Record) -> None:
         now, finished = time.time_ns(), record.number(Tag.FINISHED)
@@ -215,14 +218,23 @@ class GuestRun:
 
     async def signal(self, number: int) -> None:
         """Send a signal to the workload; no harm if it has ended. SIGKILL reaches a frozen one."""
-        if self._status is not None:
-            return
-        try:
-            await self.agent.signal(WORKLOAD, number)
+        with contextlib.suppress(NotFound):
+            await self._of_workload(self.agent.signal, WORKLOAD, number)
             if number == signal.SIGKILL and self.is_frozen:
                 await self.freeze(frozen=False)
-        except NotFound:
-            return
+
+    async def _of_workload(
+        self, ask: Callable[P, Awaitable[None]], *words: P.args, **options: P.kwargs
+    ) -> None:
+        """Ask something of the workload. Raises `NotFound` where it has ended, also meanwhile."""
+        if self._status is None:
+            try:
+                return await ask(*words, **options)
+            except HostError:
+                # The guest goes with its workload, and the answer with the guest.
+                if self._status is None:
+                    raise
+        raise NotFound(f"container {self.launch.id} is not running")
 
     async def attach(self) -> Session:
         """Open a session on the workload's streams."""
@@ -253,8 +265,11 @@ class GuestRun:
         return execution
 
     async def freeze(self, *, frozen: bool) -> None:
-        """Stop every process of the workload in its tracks, or let them go on."""
-        await self.agent.freeze(frozen=frozen)
+        """Stop every process of the workload in its tracks, or let them go on.
+
+        Raises `NotFound` if it has ended.
+        """
+        await self._of_workload(self.agent.freeze, frozen=frozen)
         self.is_frozen = frozen
 
     async def tell_files(self) -> None:
