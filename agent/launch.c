@@ -190,15 +190,17 @@ static int enter(struct launch *launch, struct failure *failure)
     return 0;
 }
 
-static int go_to_directory(int root, const char *path, struct failure *failure)
+/* The machine's own is made where it is missing; that of a further process is its user's mistake. */
+static int go_to_directory(int root, const char *path, bool make, struct failure *failure)
 {
     failure->exit_code = REFUSED;
     if (path[0] != '/')
         return fail(failure, START_FAILED,
                     "the working directory '%s' is invalid, it needs to be an absolute path", path);
-    int directory = make_directories(root, path);
+    int directory = make ? make_directories(root, path) : open_in(root, path, O_PATH | O_DIRECTORY);
     if (directory < 0 || fchdir(directory) < 0)
-        return fail(failure, START_FAILED, "cannot mkdir: %s: %s", path, reason(errno));
+        return fail(failure, START_FAILED, "cannot %s: %s: %s", make ? "mkdir" : "chdir", path,
+                    reason(errno));
     close(directory);
     return 0;
 }
@@ -258,7 +260,8 @@ static int get_ready(struct launch *launch, char ***argv, char path[static PATH_
         return -1;
     int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (identify(root, user, launch->record, &who, failure) < 0
-        || go_to_directory(root, cwd[0] != 0 ? cwd : "/", failure) < 0)
+        || go_to_directory(root, cwd[0] != 0 ? cwd : "/",
+                           record_number(launch->record, WORKLOAD) != 0, failure) < 0)
         return -1;
     close(root);
     failure->exit_code = REFUSED;

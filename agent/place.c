@@ -75,9 +75,12 @@ int place_find(int root, const char *path, struct place *place, struct failure *
     *last = 0;
     place->directory = open_in(root, place->clean, O_RDONLY | O_DIRECTORY);
     *last = first;
+    char some;
     if (place->directory < 0
         || fstatat(place->directory, *last != 0 ? last : ".", &place->status,
-                   AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+                   AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0
+        /* /proc/self leads nowhere for who is not among the machine's processes. */
+        || (S_ISLNK(place->status.st_mode) && readlinkat(place->directory, last, &some, 1) < 0))
         return fail_errno(failure, "%s", path);
     return 0;
 }

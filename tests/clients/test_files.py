@@ -87,6 +87,9 @@ def test_out_refused(client: Client, box: str, tmp_path: Path) -> None:
     assert "No such container: nobody" in done.stderr
     assert client("cp", "box:/d/file", tmp_path / "no/such", check=False).returncode == 1
     assert client("cp", "box:/d", tmp_path / "no/such/", check=False).returncode == 1
+    # It is there for the machine's own processes only.
+    client("start", "box")
+    assert client("cp", "box:/proc/self", "-", check=False).returncode == 1
 
 
 def test_in(client: Client, box: str, tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def test_exec(client: Client) -> None:
     terminal = run("-t", "-u", "1000", "box", "sh", "-c", script)
     assert re.fullmatch(r"/dev/pts/\d+\r?\n1000\r?\n", terminal.stdout), terminal.stdout
     assert run("-w", "/etc", "box", "pwd").stdout == "/etc\n"
+    assert run("-w", "/unmade", "box", "pwd").returncode != 0
+    assert run("box", "test", "-e", "/unmade").returncode == 1
     assert run("-e", "B=2", "box", "sh", "-c", "echo $A$B").stdout == "12\n"
     assert run("-i", "box", "cat", input="through\n").stdout == "through\n"
     missing = run("box", "nothing")
