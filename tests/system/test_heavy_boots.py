@@ -1,5 +1,6 @@
 """How heavy machines come up: of a template, whole or damaged, and by booting a kernel."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from heft.guest.kits import DEFAULT, Kits
 from heft.guest.shaping import Shape
 from heft.weights.heavy import facts
+from heft.weights.heavy import templates as heavy_templates
 from heft.weights.heavy.templates import Templates
 from tests.harness import agent, kit
 from tests.harness.client import Client
@@ -84,6 +86,39 @@ async def test_a_clock_that_is_measured_anew_costs_no_template(tmp_path, clean_h
     slow = Templates(tmp_path, version, 2_600_000)
     await slow.collect({ready.fingerprint})
     assert not list(tmp_path.iterdir())
+
+
+def held() -> int:
+    """Count the memories of templates that this process holds."""
+    files = Path("/proc/self/fd").iterdir()
+    return sum("heft-template" in os.readlink(file) for file in files if file.is_symlink())
+
+
+async def test_only_those_used_last_are_kept(tmp_path, monkeypatch, clean_host):
+    """Each size of machine has one, and each takes 100 MB of memory and of the disk."""
+    monkeypatch.setattr(heavy_templates, "MOST_OPEN", 1)
+    monkeypatch.setattr(heavy_templates, "MOST_KEPT", 2)
+    programs = agent.built()
+    ready = await Kits(kit.KITS, programs / "heft-agent").ensure(DEFAULT, print)
+    host = await facts.look(programs)
+    shapes = [Shape(size << 20, 1, "tcg") for size in (128, 129, 130)]
+    templates = Templates(tmp_path, host.version, host.tsc_khz)
+    keys = [templates.key(ready, shape) for shape in shapes]
+    before = held()
+
+    async def made(number: int) -> bool:
+        said: list[str] = []
+        await templates.ensure(ready, shapes[number], said.append)
+        gc.collect()
+        assert held() == before + 1
+        return bool(said)
+
+    try:
+        assert [await made(number) for number in (0, 1, 0, 2)] == [True, True, False, True]
+        assert {path.name for path in tmp_path.iterdir()} == {keys[0], keys[2]}
+        assert not await made(0)
+    finally:
+        templates.close()
 
 
 @pytest.mark.parametrize(

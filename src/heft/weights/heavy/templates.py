@@ -49,6 +49,10 @@ BOOT_SECONDS = 120.0
 """How long a guest may take to be ready; 2.5 s are usual under software translation."""
 READY = "HEFT-TEMPLATE-READY"
 RECORD = "template.json"
+MOST_OPEN = 4
+"""Memories of templates that the daemon holds ready, some 100 MB each: those used last."""
+MOST_KEPT = 16
+"""Templates on the disk, of as many bytes each: those used last."""
 _SPEED_PARTS = 10_000
 """Two speeds are one if they differ by less than a part of so many: it is measured anew by each
 daemon, to some parts of a million. A guest's clock goes wrong by 6 ms a minute by it at most."""
@@ -137,10 +141,10 @@ class Templates:
         """Give a template, made in `seconds` if need be. Raises `HostError`, `NoSpace`."""
         key = self.key(kit, shape)
         if (template := await self._whole(key)) is not None:
-            return template
+            return self._use(key, template)
         async with self._making:
             if (template := await self._whole(key)) is not None:
-                return template
+                return self._use(key, template)
             directory = self._root / key
             template = await asyncio.to_thread(self._load, directory, shape)
             if template is None:
@@ -149,8 +153,36 @@ class Templates:
                 template = await asyncio.to_thread(self._load, directory, shape)
             if template is None:
                 raise HostError(f"template {key} was damaged as soon as it was made")
-            self._open[key] = template
+            self._use(key, template)
+            with translated(f"look at {self._root}"):
+                surplus = await asyncio.to_thread(self._surplus, frozenset(self._open))
+            await self._remove(surplus)
         return template
+
+    def _use(self, key: str, template: Template) -> Template:
+        """Hold one ready, as the one used last; those used longest ago are held no more."""
+        self._open.pop(key, None)
+        self._open[key] = template
+        for longest_ago in tuple(self._open)[:-MOST_OPEN]:
+            del self._open[longest_ago]
+        return template
+
+    def _surplus(self, in_use: frozenset[str]) -> list[Path]:
+        """Give those that were loaded longest ago, of more than are kept."""
+        others = [path for path in self._kept() if path.name not in in_use]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return others[MOST_KEPT - len(in_use) :]
+
+    def _kept(self) -> list[Path]:
+        return [
+            path for path in self._root.iterdir() if not path.name.startswith(".") and path.is_dir()
+        ]
+
+    async def _remove(self, directories: Collection[Path]) -> None:
+        for directory in directories:
+            self._open.pop(directory.name, None)
+            with translated(f"remove {directory}"):
+                await asyncio.to_thread(_throw, directory)
 
     async def collect(self, kits: Collection[str]) -> None:
         """Remove the templates that no machine will start from: of no such kit (fingerprints).
@@ -161,17 +193,12 @@ class Templates:
         async with self._making:
             with translated(f"look at {self._root}"):
                 gone = await asyncio.to_thread(self._unused, frozenset(kits))
-            for directory in gone:
-                self._open.pop(directory.name, None)
-                with translated(f"remove {directory}"):
-                    await asyncio.to_thread(_throw, directory)
+            await self._remove(gone)
 
     def _unused(self, kits: frozenset[str]) -> list[Path]:
         speeds = {self._surroundings(name): self._speed(name) for name in architectures.ALL}
         found = []
-        for directory in self._root.iterdir():
-            if directory.name.startswith(".") or not directory.is_dir():
-                continue
+        for directory in self._kept():
             record = _record(directory)
             speed = speeds.get(record.surroundings) if record is not None else None
             if (
@@ -338,6 +365,7 @@ def _load(directory: Path, shape: Shape, tsc_khz: int) -> Template | None:
             return None
     with translated(f"load {directory}"):
         memory = _copied(directory / "memory")
+        os.utime(directory)
     template = Template(shape, memory, directory / "state", record.state)
     weakref.finalize(template, os.close, memory)
     return template
