@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from heft.errors import NoSpace
 from heft.guest.kits import DEFAULT, Kits
 from heft.guest.shaping import Shape
+from heft.host.processes import run
 from heft.weights.heavy import facts
 from heft.weights.heavy import templates as heavy_templates
 from heft.weights.heavy.templates import Templates
@@ -86,6 +88,21 @@ async def test_a_clock_that_is_measured_anew_costs_no_template(tmp_path, clean_h
     slow = Templates(tmp_path, version, 2_600_000)
     await slow.collect({ready.fingerprint})
     assert not list(tmp_path.iterdir())
+
+
+async def test_a_full_disk_is_named(tmp_path, clean_host):
+    """QEMU only dies of it, as the memory of its guest is a file that has no room to grow."""
+    programs = agent.built()
+    ready = await Kits(kit.KITS, programs / "heft-agent").ensure(DEFAULT, print)
+    host = await facts.look(programs)
+    await run("mount", "-t", "tmpfs", "-o", "size=30m", "none", str(tmp_path))
+    try:
+        templates = Templates(tmp_path, host.version, host.tsc_khz)
+        with pytest.raises(NoSpace, match=f"{tmp_path} is full"):
+            await templates.ensure(ready, SHAPE, print)
+        assert not list(tmp_path.iterdir())
+    finally:
+        await run("umount", str(tmp_path))
 
 
 def held() -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heft.errors import HostError
+from heft.errors import HostError, NoSpace
 from heft.failures import translated
 from heft.faults import reach
 from heft.guest import architectures, jail
@@ -268,7 +268,10 @@ class Templates:
                 await processes.reap(process)
         except HostError as error:
             said = memory_files.content(errors)
-            raise HostError(f"no template of a guest could be made: {error}: {said}") from error
+            what = "no template of a guest could be made"
+            if await asyncio.to_thread(_is_full, new):  # QEMU was ended by SIGBUS
+                raise NoSpace(f"{what}: the disk of {self._root} is full") from error
+            raise HostError(f"{what}: {error}: {said}") from error
         finally:
             for descriptor in (state, errors, tap):
                 os.close(descriptor)
@@ -295,6 +298,11 @@ def _begin(new: Path, shape: Shape) -> None:
         file.truncate(shape.memory)
     for path in (new / "vm", new / "vm" / "memory"):
         os.chown(path, _NOBODY, _NOBODY)
+
+
+def _is_full(directory: Path) -> bool:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize < _COPY
 
 
 def _digest(*parts: str) -> str:
