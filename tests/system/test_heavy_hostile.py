@@ -189,6 +189,8 @@ def test_who_breaks_out_of_qemu_is_nowhere(client: Client) -> None:
     assert len(lines) == 16
     done_all = [line for line in lines if " refused " not in line]
     assert done_all == [], done_all
+    environment = Path(f"/proc/{qemu}/environ").read_bytes().split(b"\0")
+    assert {each.partition(b"=")[0] for each in environment if each} <= {b"PATH", b"PWD"}
 
 
 # What a guest does to its host

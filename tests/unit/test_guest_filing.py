@@ -12,7 +12,7 @@ from heft.errors import HostError, InvalidArgument
 from heft.guest import filing
 from heft.guest.filing import GuestFiles
 from heft.guest.protocol import Tag
-from heft.guest.records import Fields
+from heft.guest.records import Fields, Record
 from heft.model.files import Change, ChangeKind, Landing
 
 if TYPE_CHECKING:
@@ -71,6 +71,31 @@ async def test_changes_however_they_are_cut() -> None:
 async def test_changes_that_are_none(said: bytes, words: str) -> None:
     with pytest.raises(HostError, match=words):
         await files(Guest(said)).changes()
+
+
+class Liar:
+    """Says what is at a path."""
+
+    def __init__(self, answer: Fields) -> None:
+        self.answer = Record(answer.encode())
+
+    async def status(self, _: str) -> Record:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Fields().number(Tag.MODE, 2**64 - 1),
+        Fields().number(Tag.MODE, 0x10000),
+        Fields().number(Tag.SIZE, 2**63),
+        Fields().data(Tag.MTIME, bytes(9)),
+    ],
+)
+async def test_a_file_that_is_none(answer: Fields) -> None:
+    told = GuestFiles(cast("Transfers", Liar(answer)), "box")
+    with pytest.raises(HostError, match="told of a file that is none"):
+        await told.status("/a")
 
 
 async def test_changes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

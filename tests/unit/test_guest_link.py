@@ -423,6 +423,20 @@ async def test_what_breaks_the_protocol_ends_the_session(hostile, what, caplog):
     saying.cancel()
 
 
+async def test_what_a_guest_says_is_no_line_of_its_own_in_the_log(hostile, caplog):
+    said = b"\x1b[31mgone\nINFO heft: forged\r"
+    saying = asyncio.ensure_future(hostile.say(frames.frame(Kind.ERROR, said)))
+    await eventually(lambda: hostile.connections == 2)
+    (line,) = (record.getMessage() for record in caplog.records if "is lost" in record.message)
+    assert line.endswith("it said: [31mgone INFO heft: forged")
+    saying.cancel()
+
+
+async def test_only_root_reads_a_token(peer, connect, tmp_path):
+    await connect().open(SECONDS)
+    assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_flood_leaves_the_loop_to_others(hostile):
     """Tiny pieces of output, as many as there may be, all in one go.
 

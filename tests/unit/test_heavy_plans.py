@@ -196,6 +196,7 @@ def test_a_jail_takes_every_privilege_before_the_program():
     text = " ".join(command)
     assert "--ro-bind /kits/vmlinux /kernel" in text
     for wanted in (
+        "--clearenv --setenv PATH /usr/local/sbin:",
         "--unshare-net",
         "--unshare-pid",
         "--reuid 5 --regid 6 --clear-groups",

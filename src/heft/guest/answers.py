@@ -17,6 +17,7 @@ from heft.errors import (
     StartFailed,
 )
 from heft.guest.protocol import Status, Tag
+from heft.guest.records import in_one_line
 
 if TYPE_CHECKING:
     from heft.guest.records import Record
@@ -54,5 +55,4 @@ def checked(answer: Record) -> Record:
 
 def said_in(record: Record) -> str:
     """Give the guest's words, made fit to be shown in one line."""
-    text = record.text(Tag.MESSAGE)[:LONGEST_WORDS]
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    return in_one_line(record.text(Tag.MESSAGE)[:LONGEST_WORDS])

@@ -23,7 +23,7 @@ from heft.guest.protocol import (
     ProtocolError,
     Tag,
 )
-from heft.guest.records import Message, Record
+from heft.guest.records import Message, Record, in_one_line
 from heft.guest.wire import Wire
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ class Conversation:
         elif kind == Kind.HEARD:
             useful = self.wire.heard(frame.offset)
         elif kind == Kind.ERROR:
-            self._lost(f"it said: {frame.payload[:_LONGEST_WORDS].decode(errors='replace')}")
+            said = frame.payload[:_LONGEST_WORDS].decode(errors="replace")
+            self._lost(f"it said: {in_one_line(said)}")
             return
         else:
             raise ProtocolError(f"a frame of kind {kind}")

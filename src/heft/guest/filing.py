@@ -29,6 +29,8 @@ MOST_CHANGES = 500_000
 _LONGEST_CHANGE = 16 << 10
 _FIELD = struct.Struct("<HHI")
 _SIGN = 1 << 63
+_MOST_MODE = 0xFFFF
+"""Type and permissions are 16 bits."""
 
 
 class GuestFiles:
@@ -92,11 +94,17 @@ class GuestFiles:
 
 
 def _status(answer: Record) -> FileStatus:
-    modified = answer.number(Tag.MTIME)
+    """Read what is at a path. Raises `HostError` for what no file system has."""
+    try:
+        modified, mode, size = map(answer.number, (Tag.MTIME, Tag.MODE, Tag.SIZE))
+    except ProtocolError as error:
+        raise HostError(f"the guest told of a file that is none: {error}") from error
+    if mode > _MOST_MODE or size >= _SIGN:
+        raise HostError("the guest told of a file that is none")
     return FileStatus(
         name=answer.text(Tag.NAME),
-        mode=answer.number(Tag.MODE),
-        size=answer.number(Tag.SIZE),
+        mode=mode,
+        size=size,
         modified=modified - 2 * _SIGN if modified >= _SIGN else modified,
         link_target=answer.text(Tag.LINK),
     )

@@ -3,8 +3,9 @@
 A guest's kernel is assumed to be hostile, and so is the process that runs it, once the guest has
 got hold of it. So that process is an unprivileged user's, in namespaces of its own, with a root
 directory in which there is nothing but the system's programs and libraries, read-only, and what the
-guest was given: bubblewrap(1) makes the root and the namespaces, setpriv(1) takes the privileges
-away. What needs rights that the user does not have comes as open descriptors.
+guest was given, and with nothing of the daemon's environment: bubblewrap(1) makes the root and the
+namespaces, setpriv(1) takes the privileges away. What needs rights that the user does not have
+comes as open descriptors.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _SYSTEM = (
     *("--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin"),
     *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - the jail's own
 )
+_ENVIRONMENT = (
+    *("--clearenv", "--setenv", "PATH"),
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+)
+"""The daemon's own may have the password of a proxy in it."""
 _NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
 
 
@@ -66,6 +72,7 @@ def command(jail: Jail, program: tuple[str, ...]) -> tuple[str, ...]:
         *("--cap-add", "CAP_SETPCAP"),
         *_NAMESPACES,
         *_SYSTEM,
+        *_ENVIRONMENT,
         *(("--chmod", "1777", "/tmp") if jail.scratch else ()),  # noqa: S108 - the jail's own
         *(("--seccomp", str(jail.filter)) if jail.filter >= 0 else ()),
         *(("--die-with-parent",) if jail.tied else ()),

@@ -2,7 +2,8 @@
 
 The agent expects one token, and each session names the next. What a killed daemon has named may or
 may not have arrived, so every token that the agent may expect is kept, in order, until it has
-answered. The file is of this boot, and needs no fsync.
+answered. The file is of this boot, and needs no fsync; it is root's alone, as who knows a token can
+hide a session of his own in what somebody sends to a machine.
 """
 
 from __future__ import annotations

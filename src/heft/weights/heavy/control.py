@@ -36,6 +36,9 @@ async def control(directory: Path, name: str) -> AsyncIterator[Control]:
     Raises `HostError` where nobody answers within `CONNECT_SECONDS`.
     """
     client = QMPClient("heft")
+    # The library keeps every event for a listener that nobody has asked for; a guest can cause as
+    # many as it likes, for as long as it runs.
+    client.events.event_filter = lambda _: False
     # By a descriptor, as the name of a socket must be shorter than 108 bytes (unix(7)).
     try:
         handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
