@@ -61,6 +61,18 @@ def test_none_ends_before_it_has_started(client: Client) -> None:
         assert finished >= started > 0
 
 
+def test_when_it_ended_last_is_known_while_it_runs_again(client: Client) -> None:
+    def finished() -> str:
+        return client("inspect", "box", "-f", "{{.State.FinishedAt}}").stdout.strip()
+
+    client("run", "-d", "--name", "box", BUSYBOX, "sleep", "600")
+    assert finished() == "0001-01-01T00:00:00Z"
+    client("stop", "-t", "0", "box")
+    ended = finished()
+    client("start", "box")
+    assert finished() == ended > "2"
+
+
 def test_signals(client: Client) -> None:
     script = "trap 'echo usr1' USR1; trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"
     client("run", "-d", "--name", "box", BUSYBOX, "sh", "-c", script)

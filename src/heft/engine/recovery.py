@@ -70,6 +70,7 @@ async def _adopt(parts: Parts, machine: Machine) -> Exit | None:
             begun = Run(
                 pid=found.pid,
                 started=_started(parts, machine),
+                finished=machine.run.finished,
                 health=health.initial(machine.config),
             )
             change(machine.id, state=State.RUNNING, run=begun)

@@ -91,7 +91,12 @@ async def _begin(
     begun = time.time_ns()  # before it can end: a guest tells when it did
     started = await weight.start(machine.id)
     reach("start.released")
-    run = Run(pid=started.pid, started=begun, health=health.initial(machine.config))
+    run = Run(
+        pid=started.pid,
+        started=begun,
+        finished=machine.run.finished,  # as Docker has it: when the last one was over
+        health=health.initial(machine.config),
+    )
     machine = parts.records.change(machine.id, state=State.RUNNING, run=run)
     await _tell_linked(parts, machine)
     return machine

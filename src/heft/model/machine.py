@@ -104,6 +104,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     started: int = 0
     finished: int = 0
+    """Of a run that is not over: when the one before was."""
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""
