@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heft.errors import HostError
 from heft.guest.protocol import LINE_ROOM, OPENING_ROOM
+from heft.host import unix_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -230,13 +231,7 @@ def unix_connector(path: str) -> Callable[[], Awaitable[socket.socket]]:
     async def connect() -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            directory, _, name = path.rpartition("/")
-            # By a descriptor, as the name of a socket must be shorter than 108 bytes (unix(7)).
-            handle = os.open(directory or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                sock.connect(f"/proc/self/fd/{handle}/{name}")
-            finally:
-                os.close(handle)
+            unix_sockets.connect(sock, path)
         except OSError as error:
             sock.close()
             raise HostError(f"cannot reach the guest at {path}: {error.strerror}") from error

@@ -9,13 +9,13 @@ import asyncio
 import base64
 import contextlib
 import logging
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError
 
 from heft.errors import HostError, OutcomeUnknown
+from heft.host import unix_sockets
 from heft.weights.heavy.qemu import CONSOLE_SIZE, own_disk
 
 if TYPE_CHECKING:
@@ -39,15 +39,9 @@ async def control(directory: Path, name: str) -> AsyncIterator[Control]:
     # The library keeps every event for a listener that nobody has asked for; a guest can cause as
     # many as it likes, for as long as it runs.
     client.events.event_filter = lambda _: False
-    # By a descriptor, as the name of a socket must be shorter than 108 bytes (unix(7)).
-    try:
-        handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError(f"cannot reach QEMU: {error.strerror}") from error
-    try:
-        connection = await _connect(client, f"/proc/self/fd/{handle}/{name}")
-    finally:
-        os.close(handle)
+    if not directory.is_dir():
+        raise HostError(f"cannot reach QEMU: there is no {directory}")
+    connection = await _connect(client, str(directory / name))
     try:
         yield Control(client, connection)
     finally:
@@ -75,7 +69,7 @@ async def _reach(connection: socket.socket, path: str) -> None:
     """Connect as soon as somebody listens there, some 20 ms after QEMU's start; nobody tells."""
     while True:
         try:
-            connection.connect(path)
+            unix_sockets.connect(connection, path)
         except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
             await asyncio.sleep(_PAUSE)
         else:
