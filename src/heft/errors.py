@@ -107,3 +107,8 @@ class NoSpace(HostError):
 
 class OutcomeUnknown(HostError):
     """The answer was lost: what was asked may or may not have happened."""
+
+
+def plain(text: str, most: int = 1000) -> str:
+    """Give others' words as they can be shown: in one line, bounded, without a terminal's codes."""
+    return "".join(each if each.isprintable() else " " for each in text[:most]).strip()

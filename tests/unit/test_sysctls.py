@@ -1,5 +1,7 @@
 """Which kernel parameters a machine may set, with a kernel of its own and without."""
 
+from typing import Any
+
 import pytest
 
 from heft.engine import sysctls
@@ -7,8 +9,8 @@ from heft.errors import InvalidArgument
 from heft.model.config import HostConfig
 
 
-def check(name: str, *, own_kernel: bool, value: str = "1", **host: str) -> None:
-    sysctls.check(HostConfig(sysctls={name: value}, **host), own_kernel=own_kernel)  # type: ignore[arg-type]
+def check(name: str, *, own_kernel: bool, value: str = "1", **host: Any) -> None:
+    sysctls.check(HostConfig(sysctls={name: value}, **host), own_kernel=own_kernel)
 
 
 @pytest.mark.parametrize(

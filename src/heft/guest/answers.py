@@ -15,9 +15,9 @@ from heft.errors import (
     NotSupported,
     OutcomeUnknown,
     StartFailed,
+    plain,
 )
 from heft.guest.protocol import Status, Tag
-from heft.guest.records import in_one_line
 
 if TYPE_CHECKING:
     from heft.guest.records import Record
@@ -55,4 +55,4 @@ def checked(answer: Record) -> Record:
 
 def said_in(record: Record) -> str:
     """Give the guest's words, made fit to be shown in one line."""
-    return in_one_line(record.text(Tag.MESSAGE)[:LONGEST_WORDS])
+    return plain(record.text(Tag.MESSAGE), LONGEST_WORDS)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from heft.errors import HostError
+from heft.errors import HostError, plain
 from heft.guest import frames
 from heft.guest.frames import Deframer
 from heft.guest.protocol import (
@@ -23,7 +23,7 @@ from heft.guest.protocol import (
     ProtocolError,
     Tag,
 )
-from heft.guest.records import Message, Record, in_one_line
+from heft.guest.records import Message, Record
 from heft.guest.wire import Wire
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Conversation:
             useful = self.wire.heard(frame.offset)
         elif kind == Kind.ERROR:
             said = frame.payload[:_LONGEST_WORDS].decode(errors="replace")
-            self._lost(f"it said: {in_one_line(said)}")
+            self._lost(f"it said: {plain(said)}")
             return
         else:
             raise ProtocolError(f"a frame of kind {kind}")

@@ -6,7 +6,7 @@ import asyncio
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError
+from heft.errors import HostError, plain
 
 if TYPE_CHECKING:
     from heft.guest.run import GuestRun
@@ -52,5 +52,4 @@ def for_want_of_memory(why: str) -> bool:
 
 def _plain(line: str) -> str:
     """Make a line of a guest's fit to be shown; bounded."""
-    text = "".join(c if c.isprintable() else " " for c in line[:_LONGEST_LINE])
-    return text.strip(" -").removeprefix("not syncing: ")
+    return plain(line, _LONGEST_LINE).strip(" -").removeprefix("not syncing: ")

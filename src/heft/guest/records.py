@@ -132,11 +132,6 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def in_one_line(text: str) -> str:
-    """Make a guest's words fit for a terminal and a log: no line of their own, no escape codes."""
-    return "".join(each if each.isprintable() else " " for each in text).strip()
-
-
 def message(operation: int, request: int, fields: Fields) -> bytes:
     """Give a message."""
     return _MESSAGE.pack(operation, 0, request) + fields.encode()

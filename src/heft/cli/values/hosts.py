@@ -46,7 +46,8 @@ def stream(given: str) -> str:
 
 def sysctl(given: str) -> str:
     """Read `--sysctl`: `name=value`; the daemon knows which the machine's kernel can have."""
-    if not given.partition("=")[0] or "=" not in given:
+    name, found, _ = given.partition("=")
+    if not name or not found:
         raise ValueError(f"sysctl '{given}' is not allowed")
     return given
 

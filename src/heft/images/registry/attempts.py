@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
-from heft.errors import HostError, InvalidArgument, Unavailable
+from heft.errors import HostError, InvalidArgument, Unavailable, plain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,11 +132,6 @@ async def read_bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
     except BROKEN as error:
         raise HostError(f"{answer.url}: {_said(error)}") from error
     return bytes(content)
-
-
-def plain(text: str, most: int = 1000) -> str:
-    """Give others' words as they can be shown: in one line, bounded, without a terminal's codes."""
-    return "".join(each if each.isprintable() else " " for each in text[:most]).strip()
 
 
 def _said(error: Exception | str) -> str:

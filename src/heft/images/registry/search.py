@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from yarl import URL
 
-from heft.errors import HostError, InvalidArgument, NotSupported
+from heft.errors import HostError, InvalidArgument, NotSupported, plain
 from heft.images.reference import DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN
-from heft.images.registry.attempts import UNREADABLE, plain, read_bounded
+from heft.images.registry.attempts import UNREADABLE, read_bounded
 from heft.images.registry.transport import Transport, failure
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from heft.errors import (
     NotFound,
     Unauthorized,
     Unavailable,
+    plain,
 )
-from heft.images.registry.attempts import BROKEN, UNREADABLE, plain, read_bounded, tried
+from heft.images.registry.attempts import BROKEN, UNREADABLE, read_bounded, tried
 from heft.images.registry.authorization import Authorization
 from heft.images.registry.web import through
 

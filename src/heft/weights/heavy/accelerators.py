@@ -22,6 +22,7 @@ from heft.errors import HostError, NoSpace
 from heft.failures import translated
 from heft.guest.architectures import NATIVE
 from heft.guest.shaping import Shape
+from heft.host import whole_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -122,10 +123,8 @@ class Accelerators:
             return {}
 
     def _write(self, tried: dict[str, Choice]) -> None:
-        new = self._record.with_name(f".{self._record.name}")
         try:
-            new.write_bytes(msgspec.json.encode(tried))
-            new.replace(self._record)
+            whole_files.put(self._record, msgspec.json.encode(tried))
         except OSError as error:
             _log.warning("%s cannot be kept, and is tried again: %s", self._record, error)
 

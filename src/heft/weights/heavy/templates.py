@@ -128,9 +128,6 @@ class Templates:
     def _speed(self, architecture: str) -> int:
         return self._tsc_khz if architecture == architectures.NATIVE else 0
 
-    def _load(self, directory: Path, shape: Shape) -> Template | None:
-        return _load(directory, shape, self._speed(shape.architecture))
-
     async def ensure(
         self,
         kit: Kit,
@@ -146,11 +143,12 @@ class Templates:
             if (template := await self._whole(key)) is not None:
                 return self._use(key, template)
             directory = self._root / key
-            template = await asyncio.to_thread(self._load, directory, shape)
+            speed = self._speed(shape.architecture)
+            template = await asyncio.to_thread(_load, directory, shape, speed)
             if template is None:
                 report(f"Starting a guest to be the template of machines like it ({shape})")
                 await self._make(kit, shape, directory, seconds or BOOT_SECONDS)
-                template = await asyncio.to_thread(self._load, directory, shape)
+                template = await asyncio.to_thread(_load, directory, shape, speed)
             if template is None:
                 raise HostError(f"template {key} was damaged as soon as it was made")
             self._use(key, template)
@@ -200,12 +198,11 @@ class Templates:
         found = []
         for directory in self._kept():
             record = _record(directory)
-            speed = speeds.get(record.surroundings) if record is not None else None
             if (
                 record is None
                 or record.kit not in kits
-                or speed is None
-                or not _is_speed(record, speed)
+                or record.surroundings not in speeds
+                or not _is_speed(record, speeds[record.surroundings])
             ):
                 found.append(directory)
         return found
@@ -229,10 +226,13 @@ class Templates:
             await self._boot(kit, shape, new, seconds)
             reach("template.saved")
             with translated(f"keep {directory}"):
-                surroundings = self._surroundings(shape.architecture)
-                speed = self._speed(shape.architecture)
                 await asyncio.to_thread(
-                    _finish, new, directory, (kit.fingerprint, surroundings, speed)
+                    _finish,
+                    new,
+                    directory,
+                    kit=kit.fingerprint,
+                    surroundings=self._surroundings(shape.architecture),
+                    tsc_khz=self._speed(shape.architecture),
                 )
         finally:
             await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
@@ -325,7 +325,7 @@ def _throw(directory: Path) -> None:
     shutil.rmtree(gone)
 
 
-def _finish(new: Path, directory: Path, belongs: tuple[str, str, int]) -> None:
+def _finish(new: Path, directory: Path, *, kit: str, surroundings: str, tsc_khz: int) -> None:
     memory = new / "memory"
     (new / "vm" / "memory").rename(memory)
     os.chown(memory, 0, 0)
@@ -334,9 +334,9 @@ def _finish(new: Path, directory: Path, belongs: tuple[str, str, int]) -> None:
     record = TemplateRecord(
         memory=seals.seal(memory),
         state=seals.seal(new / "state"),
-        kit=belongs[0],
-        surroundings=belongs[1],
-        tsc_khz=belongs[2],
+        kit=kit,
+        surroundings=surroundings,
+        tsc_khz=tsc_khz,
     )
     (new / RECORD).write_bytes(msgspec.json.encode(record))
     shutil.rmtree(directory, ignore_errors=True)
@@ -372,8 +372,8 @@ def _load(directory: Path, shape: Shape, tsc_khz: int) -> Template | None:
         if _is_damaged(directory / name, seal, everything=True):
             return None
     with translated(f"load {directory}"):
+        os.utime(directory)  # those loaded last are kept
         memory = _copied(directory / "memory")
-        os.utime(directory)
     template = Template(shape, memory, directory / "state", record.state)
     weakref.finalize(template, os.close, memory)
     return template
