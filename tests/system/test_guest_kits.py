@@ -218,6 +218,11 @@ def test_one_of_an_earlier_heft_is_listed_with_what_it_lacks(tmp_path: Path) -> 
     kits = Kits(tmp_path, agent=kit.KITS / "uml/vmlinux")
     assert isinstance(kits.look("uml"), Kit)
     (tmp_path / "uml/modules/9p.ko").unlink()
+    record = tmp_path / "uml/kit.json"
+    said = json.loads(record.read_bytes())
+    said.pop("kept", None)  # of modules that are kept they had no seal
+    record.unlink()  # the file is the harness's
+    record.write_text(json.dumps(said))
     found = kits.look("uml")
     assert kits.list() == (found,)
     assert isinstance(found, Damaged)
