@@ -12,8 +12,8 @@ times as long and leave the guest to write 160 MiB of inode tables):
 
 - `metadata_csum` stays: block groups that nothing was written to need no bitmaps then, so that the
   file begins with 128 KiB, made in 4 ms;
-- a journal of 8 MiB: a crash of the guest or the host leaves the file system whole, and its replay
-  is short; it is not larger as an upper has one writer and no fsync storms of a file server;
+- a journal, by which a crash of the guest or the host leaves the file system whole: 64 MiB of 10
+  GiB (with 8 MiB, a guest wrote large files 4 % slower). What was never written takes no space;
 - `assume_storage_prezeroed`: the file is all holes, so that nobody has to zero inode tables;
 - `packed_meta_blocks`, no `resize_inode`: what is read to mount it lies together at the beginning;
   of the superblock there are two copies elsewhere, for e2fsck(8);
@@ -51,7 +51,8 @@ MOST_SIZE = 16 << 40
 SMALL = 512 << 20
 """Bytes below which mke2fs(8) calls a file system small."""
 LABEL = "heft-upper"
-JOURNAL_MIB = 8
+_LEAST_JOURNAL, _MOST_JOURNAL, _JOURNAL_PART = 8, 64, 128
+"""MiB, and of how many parts of the whole it is one."""
 _MIB = 1 << 20
 _SUPERBLOCK_AT = _SUPERBLOCK_SIZE = 1024
 _BLOCK_SIZE = 4096
@@ -114,22 +115,28 @@ async def make_upper(
         return
     new, tree = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.tree")
     try:
-        total = size + JOURNAL_MIB * _MIB if net else size
-        free = await _make(path, new, tree, total, owner)
+        journal = journal_mib(size)
+        total = size + journal * _MIB if net else size
+        free = await _make(path, new, tree, total, owner, journal)
         if net:
             # What the file system takes of its own hardly depends on the size: now it is known.
-            await _make(path, new, tree, total + size - free, owner)
+            await _make(path, new, tree, total + size - free, owner, journal)
         with translated(f"make {path}"):
             await asyncio.to_thread(_finish, new, path)
     finally:
         await asyncio.to_thread(_clear, new, tree)
 
 
-async def _make(path: Path, new: Path, tree: Path, total: int, owner: Owner) -> int:
+def journal_mib(size: int) -> int:
+    """Give the MiB of the journal of a disk of so many bytes: about what mke2fs(8) gives it."""
+    return min(max(size // _JOURNAL_PART // _MIB, _LEAST_JOURNAL), _MOST_JOURNAL)
+
+
+async def _make(path: Path, new: Path, tree: Path, total: int, owner: Owner, journal: int) -> int:
     """Make the file system of a disk that is to be `path`; give the bytes that are free in it."""
     with translated(f"make {path}"):
         await asyncio.to_thread(_begin, new, tree, -(-total // _BLOCK_SIZE) * _BLOCK_SIZE, owner)
-    done = await run(*command(new, tree, small=total < SMALL), check=False)
+    done = await run(*command(new, tree, journal, small=total < SMALL), check=False)
     if done.status:
         raise _failed(path, done.stderr)
     block, _ = await asyncio.to_thread(_superblock, new)
@@ -138,15 +145,15 @@ async def _make(path: Path, new: Path, tree: Path, total: int, owner: Owner) -> 
     return int(free - min(blocks // 50, 4096)) * _BLOCK_SIZE
 
 
-def command(path: Path, tree: Path, *, small: bool = False) -> tuple[str, ...]:
+def command(path: Path, tree: Path, journal: int, *, small: bool = False) -> tuple[str, ...]:
     """Give the command line that makes the file system in a file, with what is in a tree.
 
-    A small one has room for more files than its size would give it.
+    The journal's size is in MiB. A small one has room for more files than its size would give it.
     """
     each = "4096" if small else "16384"
     return (
         *("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-i", each, "-m", "0"),
-        *("-G", "128", "-J", f"size={JOURNAL_MIB}", "-e", "remount-ro", "-L", LABEL),
+        *("-G", "128", "-J", f"size={journal}", "-e", "remount-ro", "-L", LABEL),
         *("-O", ",".join(_FEATURES), "-E", ",".join(_EXTENDED), "-d", str(tree), str(path)),
     )
 

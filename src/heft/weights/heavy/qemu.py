@@ -144,7 +144,7 @@ def _common(shape: Shape, memory: str, *, share: bool) -> list[str]:
         *(program, "-name", "heft", "-nodefaults", "-no-user-config", "-display", "none"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *("-machine", f"{board.machine},memory-backend=memory"),
-        *("-accel", "tcg,tb-size=32" if tcg else "kvm", "-cpu", board.cpu if tcg else "host"),
+        *("-accel", "tcg,tb-size=48" if tcg else "kvm", "-cpu", board.cpu if tcg else "host"),
         *("-m", size, "-smp", str(shape.cpus)),
         *("-object", f"{backend},id=memory,size={size},share={'on' if share else 'off'}"),
         *("-chardev", _socket("control", CONTROL), "-mon", "chardev=control,mode=control"),
