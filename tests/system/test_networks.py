@@ -152,6 +152,44 @@ async def test_published_ports_from_everywhere(networks: Networks, protocol: str
         assert ask(protocol, gateway, 8123, server)
 
 
+@contextlib.contextmanager
+def steady(port: int) -> Iterator[socket.socket]:
+    """A client that goes on from one port of its own, whose first words nobody heard."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(2)
+        client.bind(("127.0.0.1", 0))
+        client.sendto(b"?", ("127.0.0.1", port))
+        yield client
+
+
+def hears(client: socket.socket, port: int) -> str:
+    with contextlib.suppress(OSError):
+        client.sendto(b"?", ("127.0.0.1", port))
+        return client.recv(100).decode()
+    return ""
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1"])
+async def test_who_sends_on_by_udp_comes_to_the_machine_of_now(
+    networks: Networks, address: str
+) -> None:
+    request = PortRequest(Protocol.UDP, 80, address, range(8128, 8129))
+    with steady(8128) as client:
+        first = await plug(networks, "first", request)
+        with echo(first, "udp", 80):
+            assert hears(client, 8128), "it sent before there was a machine"
+        await networks.disconnect(first)
+        heir = await networks.connect(
+            "cd" * 32, network="bridge", names=("heir",), ports=(), last=first.address
+        )
+        assert heir.address == first.address
+        with echo(heir, "udp", 80):
+            assert not hears(client, 8128), "that machine publishes nothing"
+        second = await plug(networks, "second", request)
+        with echo(second, "udp", 80):
+            assert hears(client, 8128)
+
+
 async def test_published_on_one_address_only(networks: Networks) -> None:
     request = PortRequest(Protocol.TCP, 80, "127.0.0.1", range(8124, 8125))
     server = await plug(networks, "server", request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import secrets
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.errors import HeftError, NotFound
-from heft.host import links, rules
-from heft.model.network import Endpoint, Network, Plug
+from heft.host import flows, links, rules
+from heft.model.network import Endpoint, Network, Plug, Protocol
 from heft.networks import firewall, plans
 from heft.networks.addresses import AddressPool
 from heft.networks.host_ports import HostPorts
@@ -199,6 +200,7 @@ class Networks:
             await self._link(endpoint, owner)
             table = self._settings.table
             await rules.apply(firewall.publish(table, endpoint.address, endpoint.ports))
+            await self._forget_flows(endpoint)
             undo.commit()
         self._names.add(endpoint)
         self._endpoints[endpoint.id] = endpoint
@@ -265,6 +267,7 @@ class Networks:
         """Unplug a machine; harmless when repeated."""
         self._names.remove(endpoint)
         if self._endpoints.pop(endpoint.id, None) is None:
+            await self._forget_flows(endpoint)
             return await self._unlink(endpoint)
         await self._unpublish(endpoint)
         await self._unlink(endpoint)
@@ -278,6 +281,17 @@ class Networks:
         except HeftError as error:
             # Somebody flushed the host's rules: then the ports are not published any more.
             log.warning("cannot take back the ports of %s: %s", endpoint.address, error)
+        await self._forget_flows(endpoint)
+
+    async def _forget_flows(self, endpoint: Endpoint) -> None:
+        """Let what is sent to its UDP ports be led as the rules have it now."""
+        for port in endpoint.ports:
+            if port.protocol is not Protocol.UDP:
+                continue
+            try:
+                await asyncio.to_thread(flows.forget, port.host_address, port.host_port)
+            except OSError as error:
+                log.warning("what was sent to %s before goes on there: %s", port, error)
 
     async def rename(self, endpoint: Endpoint, names: tuple[str, ...]) -> Endpoint:
         """Give a machine other names on its network."""
