@@ -9,7 +9,7 @@ SOURCES = Path(__file__).parents[2] / "agent"
 BUILDS = Path(__file__).parents[2] / ".build"
 PROGRAMS = (
     *("heft-agent", "heft-agent-arm64", "heft-agent-s390x"),
-    *("heft-diod.so", "heft-tsc", "heft-uml.so", "heft-vsock", "heft-weigh"),
+    *("heft-diod.so", "heft-served.so", "heft-tsc", "heft-uml.so", "heft-vsock", "heft-weigh"),
 )
 
 

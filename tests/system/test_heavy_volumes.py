@@ -22,6 +22,7 @@ from heft.host import cgroups, grouping
 from heft.host.cgroups import Group
 from heft.host.grouping import Limits
 from heft.model.machine import MountKind, MountPoint
+from tests.harness import agent
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -30,7 +31,7 @@ from tests.harness.serving import emptied, serving
 from tests.system.test_heavy import process_of
 
 SECONDS = 30.0
-SERVER = Path(shares.PROXY.program).name[:15]
+SERVER = Path(shares.PROXY).name[:15]
 """As proc(5) has it in `comm`."""
 
 
@@ -316,7 +317,8 @@ async def test_nothing_but_the_shares_can_be_reached(place, tmp_path, clean_host
             MountPoint(kind=MountKind.BIND, source=str(place), target="/r", read_only=True),
         ),
     )
-    async with shares.serve(launch, group) as shared:
+    server_of = shares.proxy(agent.built() / "heft-served.so")
+    async with shares.serve(launch, group, server_of) as shared:
         server = socket.socket(fileno=os.dup(shared.served[0].connection))
     with server:
         server.settimeout(10)
@@ -337,6 +339,9 @@ async def test_nothing_but_the_shares_can_be_reached(place, tmp_path, clean_host
         assert asked(server, REMOVE, "/1/own")[0] == errno.EROFS
         os.mknod(place / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         assert asked(server, OPEN, "/0/null", os.O_RDONLY) == (errno.EACCES, -1)
+        os.mkfifo(place / "pipe")
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT):
+            assert asked(server, OPEN, "/0/pipe", flags) == (errno.ENXIO, -1), "it waits for nobody"
     assert (place / "own").read_text() == "own\n"
     eventually(lambda: not group.processes())
     await group.remove()
@@ -397,6 +402,20 @@ def test_a_server_that_stands_still_holds_up_its_machine_alone(client, daemon, p
         assert waiting.poll() is None
         client("kill", "box")
     assert client("wait", "box").stdout == "137\n"
+
+
+def test_a_pipe_in_the_place_of_an_open_file_holds_up_nothing(client, place):
+    """The guest takes it for the file it knows, and asks its server to open it."""
+    (place / "file").write_text("text\n")
+    options = ("-d", "--name", "box", "--runtime", "heavy", "-v", f"{place}:/x")
+    client("run", *options, BUSYBOX, "sh", "-c", "exec 3</x/file; touch /x/open; sleep 600")
+    eventually((place / "open").exists)
+    os.mkfifo(place / "pipe")
+    (place / "pipe").rename(place / "file")
+    script = "for i in 1 2 3 4 5 6; do cat /x/file & done; wait; ls /x"
+    done = client("exec", "box", "timeout", "20", "sh", "-c", script, check=False)
+    assert done.stdout == "file\nopen\n"
+    assert done.stderr.count("No such device or address") == 6
 
 
 def test_a_qemu_that_waits_for_its_server_with_all_its_threads_lives(client, daemon, place):

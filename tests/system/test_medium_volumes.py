@@ -297,6 +297,9 @@ async def test_nothing_but_the_shares_can_be_reached(place, tmp_path, clean_host
             assert guest.attach(name, 1000) != 0, name
         assert guest.open(os.O_RDWR, "1", "own") == errno.EROFS
         assert guest.open(os.O_RDONLY, "0", "null") in (errno.EACCES, errno.EPERM)
+        os.mkfifo(place / "pipe")
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+            assert guest.open(flags, "0", "pipe") == errno.ENXIO, "it waits for nobody"
         for names, why in ((("1", "own"), (errno.EROFS,)), (("0",), (errno.EROFS, errno.EBUSY))):
             error, _ = guest.ask(REMOVE, struct.pack("<I", guest.walk(*names)))
             assert error in why, names

@@ -75,33 +75,29 @@ class Server:
     """The number of the first share."""
     options: str
     """Further options that a guest mounts it with."""
-    beside: Path | None = None
+    beside: Path
     """A library that is loaded into it before all others."""
 
     def secluded(self, trees: Mapping[str, int], beside: int, connection: int) -> Secluded:
-        """Give it with trees to serve, and the library as a detached mount (-1: none)."""
+        """Give it with trees to serve, and the library as a detached mount."""
         words = tuple(word.format(connection) for word in self.arguments)
-        if beside < 0:
-            program = (self.program, *words)
-            return Secluded(program, CAPABILITIES, trees, (connection,))
         program = ("env", "-i", f"LD_PRELOAD=/{_BESIDE}", self.program, *words)
         return Secluded(program, CAPABILITIES, {**trees, _BESIDE: beside}, (connection,))
 
 
-PROXY = Server(
-    "/usr/lib/qemu/virtfs-proxy-helper",
-    ("--nodaemon", "--path", f"/{_ROOT}", "--fd", "{}"),
-    tag="share{}",
-    first=0,
-    options=_OPTIONS,
-)
-"""What speaks to a QEMU."""
+PROXY = "/usr/lib/qemu/virtfs-proxy-helper"
+
+
+def proxy(beside: Path) -> Server:
+    """Give what speaks to a QEMU; `beside` is the library of agent/served."""
+    words = ("--nodaemon", "--path", f"/{_ROOT}", "--fd", "{}")
+    return Server(PROXY, words, tag="share{}", first=0, options=_OPTIONS, beside=beside)
 
 
 def diod(beside: Path, first: int) -> Server:
     """Give what speaks 9p itself, to the guest, at ports of the host from `first` on (vsock(7)).
 
-    `beside` is the library of agent/diod, which makes /shares its root.
+    `beside` is the library of agent/served for it, which makes /shares its root.
     """
     words = ("--foreground", "--no-auth", "--no-userdb", "--export", "/")
     workers = ("--nwthreads", str(_WORKERS))
@@ -170,7 +166,7 @@ def _check_kind(point: MountPoint, mode: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serve(launch: Launch, group: Group, server: Server = PROXY) -> AsyncIterator[Shared]:
+async def serve(launch: Launch, group: Group, server: Server) -> AsyncIterator[Shared]:
     """Serve what a machine shares, in its control group.
 
     The connections are to be handed on inside. Raises `StartFailed`, `NotSupported`, `HostError`.
@@ -184,6 +180,8 @@ async def serve(launch: Launch, group: Group, server: Server = PROXY) -> AsyncIt
             f"{server.program} is not installed: it serves volumes and binds",
             hint="`heft doctor` says what to install",
         )
+    if not server.beside.exists():
+        raise NotSupported(f"there is no {server.beside}", hint="install Heft anew: make up")
     with contextlib.ExitStack() as opened:
 
         def hold(descriptor: int) -> int:
@@ -198,9 +196,7 @@ async def serve(launch: Launch, group: Group, server: Server = PROXY) -> AsyncIt
             tag = server.tag.format(number)
             ours, theirs = socket.socketpair()
             opened.enter_context(ours)
-            beside = -1
-            if server.beside is not None:
-                beside = hold(mounts.detached(server.beside, read_only=True))
+            beside = hold(mounts.detached(server.beside, read_only=True))
             with theirs:
                 names = {f"{_ROOT}/{at}": tree.descriptor for at, tree in enumerate(alike)}
                 await secluded.start(server.secluded(names, beside, theirs.fileno()), group, errors)

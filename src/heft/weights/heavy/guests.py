@@ -63,6 +63,8 @@ class Guests:
         self._root = templates
         self._cgroup_parent = cgroup_parent
         self._kits = kits_
+        self.server = shares.proxy(kits_.agent.parent / "heft-served.so")
+        """What shows guests their volumes and binds."""
         self._facts: HostFacts | None = None
         self._layout: Layout | None = None
         self._templates: Templates | None = None

@@ -214,7 +214,7 @@ class HeavyWeight(Runs[_Watched]):
             limits = shaping.limits(launch.resources, plan.shape)
             await asyncio.to_thread(grouping.make, group, limits)
             reach("heavy.grouped")
-            async with shares.serve(launch, group) as shared:
+            async with shares.serve(launch, group, self._guests.server) as shared:
                 taken = await self._spares.take(launch, plan, group)
                 if taken is not None:
                     started = taken.started
