@@ -145,6 +145,51 @@ async def test_an_end_without_end(bench: Bench) -> None:
         await bench.bring(once(repeated(tar, bytes(MIB), 80)))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("label", b"V"), (".wh.gone", tarfile.REGTYPE), ("d", tarfile.DIRTYPE)]
+)
+async def test_bytes_of_what_has_none(bench: Bench, name: str, kind: bytes) -> None:
+    """What makes no file is kept all the same, with the tar: a hundredth of the disk stays."""
+    lowest = SIZE
+
+    async def watched() -> AsyncIterator[bytes]:
+        nonlocal lowest
+        for block in (header(name, 4 * SIZE, type=kind), *[bytes(MIB)] * (4 * SIZE // MIB)):
+            space = os.statvfs(bench.place)
+            lowest = min(lowest, space.f_bavail * space.f_frsize)
+            yield block
+
+    with pytest.raises(HeftError):
+        await bench.bring(watched())
+    assert lowest >= SIZE // 100 - (1 << 20)
+
+
+async def test_directories_without_end(bench: Bench) -> None:
+    """The disk can have so many entries, and each has none of its bytes in the tar."""
+    many = os.statvfs(bench.place).f_files
+    lowest = many
+
+    async def watched() -> AsyncIterator[bytes]:
+        nonlocal lowest
+        for number in range(many + 100):
+            if not number % 100:
+                lowest = min(lowest, os.statvfs(bench.place).f_favail)
+            yield header(f"{number}", 0, type=tarfile.DIRTYPE)
+
+    with pytest.raises(NoSpace, match="no space left on device"):
+        await bench.bring(watched())
+    assert lowest >= many // 100 - 200
+
+
+async def test_an_error_is_about_the_entry_and_bounded(bench: Bench) -> None:
+    with pytest.raises(InvalidArgument, match="x/huge: invalid argument"):
+        await bench.bring(once(header("x/huge", 0, type=tarfile.CHRTYPE, devmajor=2**21 - 1)))
+    with pytest.raises(HeftError) as raised:
+        await bench.bring(once(header("\x1b[31m" + "n" * 100_000, 0, pax_headers={"a": "b"})))
+    assert len(raised.value.message) < 1100
+    assert raised.value.message.isprintable()
+
+
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 async def test_a_header_of_a_gigabyte(bench: Bench, kind: bytes) -> None:
     tar = header("long", 1 << 30, type=kind)

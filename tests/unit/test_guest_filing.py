@@ -104,6 +104,15 @@ async def test_changes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
         await files(Guest(*[row("/a")] * 11)).changes()
 
 
+async def test_few_changes_of_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of half a million names of 16 KiB each the daemon would take 8 GiB."""
+    monkeypatch.setattr(filing, "MOST_TOLD", 1 << 20)
+    long = row("/" + "a" * 16_000)
+    assert len(await files(Guest(*[long] * 60)).changes()) == 60
+    with pytest.raises(HostError, match="too many files to list"):
+        await files(Guest(*[long] * 70)).changes()
+
+
 async def blocks(content: bytes, size: int) -> AsyncIterator[bytes]:
     for at in range(0, len(content), size):
         yield content[at : at + size]

@@ -13,6 +13,7 @@ import pytest
 
 from heft.errors import HostError, NotFound, StartFailed
 from heft.guest import run as guest_run
+from heft.guest import transfers
 from heft.guest.protocol import Operation, Phase, Status, Tag
 from heft.guest.records import Fields
 from heft.guest.run import GuestRun
@@ -637,6 +638,15 @@ async def test_a_guest_that_goes_as_its_workload_is_killed_takes_no_answer_along
 async def goes(run: GuestRun) -> None:
     await run.wait()
     await run.close()
+
+
+async def test_a_guest_that_gives_nothing_any_more_is_not_waited_for(bench, monkeypatch):
+    monkeypatch.setattr(transfers, "QUIET_SECONDS", 0.1)
+    run = await bench.started()
+    async with run.transfers.given(Operation.PACK_LAYER, Fields()) as (_, blocks):
+        with pytest.raises(HostError, match=f"guest of {'1' * 64} has given nothing for 0.1 s"):
+            await anext(blocks)
+    await eventually(lambda: bench.peer.asked[-1][0] is Operation.CANCEL)
 
 
 async def test_signals_to_what_has_ended_are_harmless(bench):

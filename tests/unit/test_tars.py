@@ -165,6 +165,22 @@ def entry(name: bytes, content: bytes = b"", **fields: object) -> bytes:
     return head + content + headers.padding(len(content))
 
 
+def sized(field: bytes) -> bytes:
+    """Give a header with another size."""
+    head = bytearray(headers.encode(b"f"))
+    head[124:136], head[148:156] = field, b" " * 8
+    head[148:156] = b"%06o\0 " % headers.total(bytes(head))
+    return bytes(head)
+
+
+def hollow(size: int, offset: int) -> bytes:
+    """Give a file with holes, and one byte."""
+    name, records, table = headers.sparse(b"hollow", size, [(offset, 1)])
+    content = table + b"x"
+    head = headers.encode(name, size=len(content), records=records)
+    return head + content + headers.padding(len(content))
+
+
 def hostile() -> Iterator[tuple[str, bytes]]:
     good = entry(b"good", b"x") + entry(b"dir/", kind=headers.DIRECTORY) + entry(b"dir/in", b"y")
     yield "dots", good + entry(b"../out", b"x")
@@ -176,6 +192,11 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield "damaged", good + b"x" * 512
     yield "reserved", good + entry(b"d", kind=headers.CHARACTER, device=(0, 0))
     yield "too large a device", good + entry(b"d", kind=headers.CHARACTER, device=(9999, 1))
+    yield "a link with a null byte", good + entry(b"l", kind=headers.SYMLINK, link=b"a\0" * 80)
+    yield "an attribute with one", good + entry(b"f", attributes={"user.a\0b": b""})
+    yield "a size below zero", good + sized(b"-0000000777\0")
+    yield "more holes than there can be", good + hollow(10**19, 0)
+    yield "a hole behind all that can be", good + hollow(2 * 10**19, 10**19)
     yield "a kind nobody knows", good + entry(b"f", kind=b"Z")
     yield "a directory for a file", good + entry(b"kept/", kind=headers.DIRECTORY)
 

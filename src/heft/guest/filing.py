@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_CHANGES = 500_000
 """What one machine may tell of: a file each."""
+MOST_TOLD = 64 << 20
+"""Bytes in which it may tell of them."""
 _LONGEST_CHANGE = 16 << 10
 _FIELD = struct.Struct("<HHI")
 _SIGN = 1 << 63
@@ -68,12 +70,13 @@ class GuestFiles:
     async def changes(self) -> tuple[Change, ...]:
         """Give what the machine has changed of its image."""
         found: list[Change] = []
-        text = bytearray()
+        text, told = bytearray(), 0
         async with self.given(Operation.CHANGES) as blocks:
             async for block in blocks:
                 text += block
+                told += len(block)
                 found += await asyncio.to_thread(list, _taken(text))
-                if len(found) > MOST_CHANGES:
+                if len(found) > MOST_CHANGES or told > MOST_TOLD:
                     raise HostError(f"container {self._name} has changed too many files to list")
         if text:
             raise HostError(f"the guest of {self._name} broke its list of changes off")

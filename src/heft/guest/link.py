@@ -81,6 +81,11 @@ class Link:
         self._reopening: asyncio.Task[None] | None = None
 
     @property
+    def name(self) -> str:
+        """Whose guest it is."""
+        return self._name
+
+    @property
     def is_closed(self) -> bool:
         """Say whether there will be no session any more."""
         return self._closed

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 OVER_SECONDS = 30.0
 """How long a guest may take between the end of a stream and its verdict."""
+QUIET_SECONDS = 120.0
+"""How long a guest may give nothing of a stream that is waited for. Who waits holds the machine,
+and one that hangs on a damaged disk is to be removed all the same."""
 
 
 class Transfers:
@@ -49,12 +52,37 @@ class Transfers:
         fields.number(Tag.NUMBER, inflow.number)
         try:
             answer = checked(await self._link.request(operation, fields, streams=(inflow,)))
-            yield answer, _blocks(inflow, over)
+            yield answer, self._blocks(inflow, over)
         finally:
             self._link.remove(inflow)
             del self._going[inflow.number]
             if not over.done():
                 self._cancel(inflow.number)
+
+    async def _blocks(self, inflow: Inflow, over: asyncio.Future[Record]) -> AsyncIterator[bytes]:
+        try:
+            while data := await self._next(inflow):
+                yield bytes(data)
+                inflow.take(len(data))
+            async with asyncio.timeout(OVER_SECONDS):
+                verdict = await asyncio.shield(over)
+        except TimeoutError:
+            raise HostError("the guest does not say how it went") from None
+        except OutcomeUnknown:
+            if not over.done():
+                raise
+            verdict = over.result()
+        checked(verdict)
+
+    async def _next(self, inflow: Inflow) -> bytearray:
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                return await inflow.read()
+        except TimeoutError:
+            raise HostError(
+                f"the guest of {self._link.name} has given nothing for {QUIET_SECONDS:g} s",
+                hint="its disk may be damaged: stop the container, and try `heft fsck`",
+            ) from None
 
     def over(self, record: Record) -> bool:
         """Take the verdict on an operation; say whether it is known."""
@@ -93,19 +121,3 @@ class Transfers:
 
     def _cancel(self, number: int) -> None:
         self._link.post(Operation.CANCEL, Fields().number(Tag.NUMBER, number))
-
-
-async def _blocks(inflow: Inflow, over: asyncio.Future[Record]) -> AsyncIterator[bytes]:
-    try:
-        while data := await inflow.read():
-            yield bytes(data)
-            inflow.take(len(data))
-        async with asyncio.timeout(OVER_SECONDS):
-            verdict = await asyncio.shield(over)
-    except TimeoutError:
-        raise HostError("the guest does not say how it went") from None
-    except OutcomeUnknown:
-        if not over.done():
-            raise
-        verdict = over.result()
-    checked(verdict)

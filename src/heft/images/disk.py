@@ -43,6 +43,7 @@ class Growing:
         write_all(self._descriptor, data)
         self._size += len(data)
         if (more := self._size - self._begun) >= _STEP:
+            _check(os.fstatvfs(self._descriptor), 0, "")
             begun = ctypes.c_int64(self._begun)
             libc.sync_file_range(self._descriptor, begun, ctypes.c_int64(more), _WRITE)
             self._begun = self._size
@@ -60,11 +61,17 @@ def sync(directory: str) -> None:
 def check_room(size: int, path: str) -> None:
     """Raise `OSError` (ENOSPC) if a file of so many bytes would take the disk's last hundredth.
 
+    So does one more of any kind, where so few are left that the disk can have.
+
     A few bytes of a compressed or sparse file can stand for more than any disk has; what else is on
     the disk, the store above all, must not find it full meanwhile.
     """
-    space = os.statvfs(".")
-    if size > (space.f_bavail - space.f_blocks // 100) * space.f_frsize:
+    _check(os.statvfs("."), size, path)
+
+
+def _check(space: os.statvfs_result, size: int, path: str) -> None:
+    room = (space.f_bavail - space.f_blocks // 100) * space.f_frsize
+    if size > room or space.f_favail < space.f_files // 100:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 

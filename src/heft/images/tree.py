@@ -52,6 +52,14 @@ class Tree:
     def add(self, entry: tarfile.TarInfo) -> None:
         """Put one entry into the tree. Raises `Malformed`, `Truncated`, and `OSError`."""
         path = inside(entry.name)
+        try:
+            check_room(entry.size if entry.isreg() else 0, path)
+            self._add(path, entry)
+        except OSError as error:
+            error.filename = path  # not what it is called, or numbered, here
+            raise
+
+    def _add(self, path: str, entry: tarfile.TarInfo) -> None:
         directory, _, name = path.rpartition("/")
         if name.startswith(marks.PREFIX):
             self._mark(directory, name)
@@ -73,7 +81,6 @@ class Tree:
     # What an entry becomes
 
     def _file(self, path: str, entry: tarfile.TarInfo) -> None:
-        check_room(entry.size, path)
         descriptor = self._place(path, lambda where: os.open(where, _NEW_FILE, 0o600))
         try:
             for offset, length in entries.extents(entry):

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from heft.errors import HeftError, HostError, InvalidArgument, NoSpace
+from heft.errors import HeftError, HostError, InvalidArgument, NoSpace, plain
 from heft.host import tied
 from heft.images.compression import Broken
 from heft.images.entries import Malformed
@@ -39,7 +39,7 @@ def deliver(work: Callable[[], dict[str, Any]]) -> int:
     except Exception as error:
         # Whatever it is, the daemon must be told.
         kind, message = explain(error)
-        verdict = {"error": kind, "message": message}
+        verdict = {"error": kind, "message": plain(message)}
     text = json.dumps(verdict).encode("ascii")
     while text:
         text = text[os.write(1, text) :]

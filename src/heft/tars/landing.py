@@ -88,7 +88,10 @@ class Landing:
                 raise Refused(f"{entry.name!r} is not a directory")
             return
         head, _, name = path.rpartition("/")
-        directory = self._directory(head or ".")
+        try:
+            directory = self._directory(head or ".")
+        except RecursionError:
+            raise Refused(f"{path[:100]!r}… is below too many directories") from None
         try:
             if entry.isdir():
                 self._make_directory(directory, name, path, entry, attributes)
@@ -178,6 +181,8 @@ class Landing:
             os.close(opened)
 
     def _make_other(self, directory: int, name: str, entry: Entry) -> None:
+        if "\0" in entry.linkname:
+            raise Refused(f"the target of the link {entry.name!r} has a null byte in it")
         if entry.issym():
             os.symlink(entry.linkname, name, dir_fd=directory)
         elif entry.islnk():
@@ -301,6 +306,8 @@ def _make_device(directory: int, name: str, entry: Entry) -> None:
 
 
 def _set_attribute(descriptor: int, name: str, value: bytes) -> None:
+    if "\0" in name:
+        raise Refused(f"the name of an attribute has a null byte in it: {name!r}")
     try:
         os.setxattr(descriptor, name, value)
     except OSError as error:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LARGEST_RECORDS = 1 << 20
 """Bytes of one extended header."""
+LARGEST_FILE = (1 << 63) - 1
+"""Bytes, of which the kernel can count no more."""
 _NANO = 10**9
 _ATTRIBUTE = "SCHILY.xattr."
 
@@ -214,7 +216,9 @@ class Reader:
             numbers += map(_integer, whole)
         numbers = numbers[1 : 2 * numbers[0] + 1]
         entry.sparse = list(zip(numbers[::2], numbers[1::2], strict=True))
-        if any(offset + length > entry.size for offset, length in entry.sparse):
+        if entry.size > LARGEST_FILE or any(
+            offset + length > entry.size for offset, length in entry.sparse
+        ):
             raise Refused(f"invalid map of a file with holes at {entry.name!r}")
         entry.extents = entry.sparse
 
@@ -248,9 +252,12 @@ def _number(head: bytes, start: int, length: int) -> int:
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     try:
-        return int(field.strip(b" \0") or b"0", 8)
+        number = int(field.strip(b" \0") or b"0", 8)
     except ValueError:
-        raise Refused("invalid tar header") from None
+        number = -1
+    if number < 0:
+        raise Refused("invalid tar header")
+    return number
 
 
 def _records(content: bytes) -> dict[str, bytes]:

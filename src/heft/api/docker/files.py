@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -15,15 +16,17 @@ from heft.errors import InvalidArgument
 from heft.model.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from heft.api.call import Call
     from heft.api.routes import Routes
-    from heft.model.files import FileStatus
+    from heft.model.files import Change, FileStatus
 
 STATUS_HEADER = "X-Docker-Container-Path-Stat"
 """JSON in base64: name, size, mode (Go's), time and target of a symbolic link."""
 TAR = "application/x-tar"
+ROWS = 2000
+"""Changes that are told in one piece: there can be half a million, and others wait meanwhile."""
 
 _CONFIG = Body(Config)
 _GO_TYPES = {
@@ -102,7 +105,21 @@ async def put(call: Call) -> web.StreamResponse:
 async def changes(call: Call) -> web.StreamResponse:
     """Say what it has changed of its image."""
     found = await call.engine.contents.changes(call.name)
-    return call.json([{"Path": each.path, "Kind": each.kind} for each in found] or None)
+    if len(found) <= ROWS:
+        return call.json(_rows(found) or None)
+    response = await call.stream()
+    for begin in range(0, len(found), ROWS):
+        # Every piece is a list; together they are to be one.
+        await response.write(b"," if begin else b"[")
+        await response.write(encode(_rows(found[begin : begin + ROWS]))[1:-1])
+        await asyncio.sleep(0)
+    await response.write(b"]\n")
+    await response.write_eof()
+    return response
+
+
+def _rows(found: Sequence[Change]) -> list[dict[str, Any]]:
+    return [{"Path": each.path, "Kind": each.kind} for each in found]
 
 
 async def export(call: Call) -> web.StreamResponse:
