@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from heft.engine import log_config, validation
 from heft.errors import InvalidArgument
-from heft.model.config import Config, HostConfig, LogConfig, RestartPolicy, Ulimit
+from heft.model.config import (
+    Config,
+    EndpointConfig,
+    HostConfig,
+    LogConfig,
+    RestartPolicy,
+    Ulimit,
+)
 
 MIB = 1024 * 1024
 
@@ -35,6 +42,27 @@ def test_cpu() -> None:
     refused("Requested CPUs are not available", cpuset_cpus="0-4000")
     refused("Invalid value x for cpuset", cpuset_cpus="x")
     refused("CPU cfs period", cpu_period=1)
+
+
+@pytest.mark.parametrize(
+    "mac",
+    [
+        *("zz", "02:11:22:33:44", "02:11:22:33:44:55:66:77", "02-11-22-33-44-55"),
+        *("01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"),
+        *("02:11:22:33:44:55\nlink del eth0", "02:11:22:33:44:55,id=x", "02:11:22:33:44:5g"),
+    ],
+)
+def test_addresses_of_no_card(mac: str) -> None:
+    with pytest.raises(InvalidArgument, match="invalid MAC address: "):
+        validation.check_endpoints({"bridge": EndpointConfig(mac_address=mac)})
+    validation.check_endpoints({"bridge": EndpointConfig(mac_address="02:11:22:33:44:Ff")})
+
+
+def test_aliases() -> None:
+    for alias in ("a b", "a\tb", "a\n10.0.0.1 b"):
+        with pytest.raises(InvalidArgument, match="network alias"):
+            validation.check_endpoints({"bridge": EndpointConfig(aliases=[alias])})
+    validation.check_endpoints({"bridge": EndpointConfig(aliases=["a.b-c_d"])})
 
 
 def test_restart() -> None:

@@ -111,6 +111,7 @@ def plan(parts: Parts, request: CreateRequest) -> tuple[Machine, tuple[str, ...]
     warnings += refusals.check(host, bounds_upper=parts.weights[weight].bounds_upper)
     own_kernel = parts.weights[weight].own_kernel
     warnings += refusals.useless(request.host_config, own_kernel=own_kernel)
+    validation.check_endpoints(request.endpoints)
     refusals.check_endpoints(request.endpoints)
     validation.upper_size(host)
     for extra in host.extra_hosts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,15 @@ from heft.errors import InvalidArgument
 from heft.networks.ports import requested_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from heft.model.config import Config, HostConfig, RestartPolicy
+    from heft.model.config import Config, EndpointConfig, HostConfig, RestartPolicy
 
 LEAST_MEMORY = 6 * 1024 * 1024
 """Bytes (moby, daemon_unix.go, `linuxMinMemory`)."""
 LEAST_SHARES, MOST_SHARES = 2, 262144
 LEAST_BLKIO, MOST_BLKIO = 10, 1000
+_MAC = re.compile("[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 ULIMITS = frozenset(
     (
         "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
@@ -62,8 +64,32 @@ def _check_process(config: Config) -> None:
 
 
 def _check_text(what: str, value: str, most: int) -> None:
-    if len(value) > most or any(character in value for character in "\n\0 "):
+    if len(value) > most or any(each.isspace() or each == "\0" for each in value):
         raise InvalidArgument(f"invalid {what}: {value!r}: at most {most} characters, no spaces")
+
+
+def check_endpoints(asked: Mapping[str, EndpointConfig]) -> None:
+    """Raise `InvalidArgument` for hardware addresses of no card, and names that are none."""
+    for endpoint in asked.values():
+        if endpoint.mac_address:
+            _check_mac(endpoint.mac_address)
+        for alias in endpoint.aliases:
+            _check_text("network alias", alias, 253)
+
+
+def _check_mac(text: str) -> None:
+    octets = [int(pair, 16) for pair in text.split(":")] if _MAC.fullmatch(text) else []
+    why = ""
+    if not octets:
+        why = "it is not six pairs of hexadecimal digits with colons between them"
+    elif octets[0] & 1:
+        why = "it is a group's (its first byte is odd), not one card's"
+    elif not any(octets):
+        why = "it is nobody's"
+    if why:
+        raise InvalidArgument(
+            f"invalid MAC address: {text}: {why}", hint="--mac-address 02:42:c0:a8:00:02"
+        )
 
 
 def check_restart(policy: RestartPolicy) -> None:
