@@ -99,10 +99,24 @@ static unsigned long take_flags(char *options)
         const char *name;
         unsigned long set, clear;
     } known[] = {
-        { "ro", MS_RDONLY, 0 },       { "rw", 0, MS_RDONLY },     { "nosuid", MS_NOSUID, 0 },
-        { "suid", 0, MS_NOSUID },     { "nodev", MS_NODEV, 0 },   { "dev", 0, MS_NODEV },
-        { "noexec", MS_NOEXEC, 0 },   { "exec", 0, MS_NOEXEC },   { "noatime", MS_NOATIME, 0 },
+        { "ro", MS_RDONLY, 0 },
+        { "rw", 0, MS_RDONLY },
+        { "nosuid", MS_NOSUID, 0 },
+        { "suid", 0, MS_NOSUID },
+        { "nodev", MS_NODEV, 0 },
+        { "dev", 0, MS_NODEV },
+        { "noexec", MS_NOEXEC, 0 },
+        { "exec", 0, MS_NOEXEC },
+        { "noatime", MS_NOATIME, 0 },
+        { "atime", 0, MS_NOATIME },
+        { "nodiratime", MS_NODIRATIME, 0 },
+        { "diratime", 0, MS_NODIRATIME },
         { "relatime", MS_RELATIME, 0 },
+        { "norelatime", 0, MS_RELATIME },
+        { "strictatime", MS_STRICTATIME, 0 },
+        { "nostrictatime", 0, MS_STRICTATIME },
+        { "defaults", 0, 0 },
+        { "nomand", 0, 0 },
     };
     unsigned long flags = 0;
     char *kept = options, *rest;

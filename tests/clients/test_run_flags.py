@@ -141,6 +141,18 @@ def test_tmpfs_in_the_long_syntax(client: Client) -> None:
     assert shown.endswith("1750\nok")
 
 
+def test_tmpfs_takes_every_option_of_mount(client: Client) -> None:
+    """Those that are flags to mount(2), and no options of the file system, among them."""
+    names = "defaults,rw,async,nomand,atime,diratime,norelatime,nostrictatime,noexec,size=1m"
+    shown = sh(client, "grep ' /t ' /proc/mounts", "--tmpfs", f"/t:{names}")
+    assert "relatime" in shown, "nothing else was asked for"
+    assert "size=1024k" in shown
+    shown = sh(client, "grep ' /t ' /proc/mounts", "--tmpfs", "/t:nodiratime,strictatime,exec")
+    options = shown.split()[3].split(",")
+    assert "nodiratime" in options
+    assert not {"relatime", "noexec"} & set(options)
+
+
 def test_volumes_from(client: Client, place: Path) -> None:
     flags = ("-v", "vol:/v", "-v", f"{place}:/b", "-v", "/anonymous")
     start(client, "first", *flags, script="echo 1 > /v/x; echo 2 > /anonymous/y; sleep 1000")
