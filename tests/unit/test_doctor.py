@@ -2,15 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from heft.doctor import (
     calls,
@@ -180,31 +178,14 @@ def test_the_profile_must_be_one(tmp_path):
     assert files.seccomp_profile(host).detail == "/etc/containers/seccomp.json, 2 rules"
 
 
-def bz_image(release: str) -> bytes:
-    head = bytearray(0x400)
-    head[0x202:0x206] = b"HdrS"
-    struct.pack_into("<H", head, 0x20E, 0x100)
-    return bytes(head[:0x300]) + release.encode() + b" (who@where) #1\0"
-
-
-def test_a_kernel_counts_with_its_modules(tmp_path):
+def test_a_kernel_for_guests_is_a_kit_or_can_be_fetched(tmp_path, monkeypatch):
     host = Host(root=tmp_path)
-    assert files.kernels(host) == lacking("no /boot/vmlinuz-*")
-    put(tmp_path, "/boot/vmlinuz-any", bz_image("6.1.0-9-cloud-amd64"))
-    assert files.kernels(host).detail.startswith("6.1.0-9-cloud-amd64: no erofs, overlay")
-    built_in = "kernel/fs/erofs/erofs.ko\nkernel/fs/overlayfs/overlay.ko\n"
-    put(tmp_path, "/lib/modules/6.1.0-9-cloud-amd64/modules.builtin", built_in)
-    assert files.kernels(host).detail.endswith("no virtio_blk, virtio_net")
-    loadable = "kernel/drivers/block/virtio_blk.ko:\nkernel/drivers/net/virtio_net.ko.xz: a.ko\n"
-    put(tmp_path, "/lib/modules/6.1.0-9-cloud-amd64/modules.dep", loadable)
-    assert files.kernels(host) == there("6.1.0-9-cloud-amd64")
-
-
-@given(st.binary(max_size=0x400))
-def test_any_bytes_can_be_asked_for_their_release(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("boot") / "vmlinuz"
-    path.write_bytes(b"\0" * 0x202 + b"HdrS" + content)
-    assert isinstance(files.kernel_release(path), str)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert files.kernels(host) == there("fetched on first need")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert files.kernels(host).detail == "no guest kit, and no apt-get, dpkg-deb to fetch one"
+    put(tmp_path, "/var/lib/heft/kits/own/kit.json", "{}")
+    assert files.kernels(host) == there("kits: own")
 
 
 def test_registered_emulators(tmp_path):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import struct
+import shutil
 from functools import partial
-from typing import TYPE_CHECKING
 
 from heft.doctor.check import (
     ALL,
     FOREIGN,
     HEAVY,
     LIGHT,
+    OWN_KERNEL,
     Check,
     Finding,
     Host,
@@ -21,9 +22,6 @@ from heft.doctor.check import (
     weights,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PROFILES = ("/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json")
 FIRMWARE = (
     "/usr/share/qemu/bios-microvm.bin",
@@ -31,8 +29,8 @@ FIRMWARE = (
     "/usr/share/qemu/qboot.rom",
 )
 UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
-GUEST_MODULES = ("erofs", "overlay", "virtio_blk", "virtio_net")
-"""What a guest of stock kernel needs to join its root and to have a network."""
+FETCHERS = ("apt-get", "dpkg-deb")
+"""What fetches and unpacks the package of a guest's kernel."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _HANDLERS = "/proc/sys/fs/binfmt_misc"
 
@@ -59,42 +57,15 @@ def seccomp_profile(host: Host) -> Finding:
 
 
 def kernels(host: Host) -> Finding:
-    """Look for a stock kernel whose modules are there too, the newest first."""
-    boot = host.path("/boot")
-    found = sorted(boot.glob("vmlinuz-*"), reverse=True) if boot.is_dir() else []
-    problems = []
-    for kernel in found:
-        release = kernel_release(kernel) or kernel.name.removeprefix("vmlinuz-")
-        modules = host.path(f"/lib/modules/{release}")
-        if absent := _absent(modules):
-            problems.append(f"{release}: no {', '.join(absent)}")
-        else:
-            return there(release)
-    return lacking("; ".join(problems) or "no /boot/vmlinuz-*")
-
-
-def kernel_release(kernel: Path) -> str:
-    """Read the release from a bzImage (Documentation/arch/x86/boot.rst, `kernel_version`)."""
-    try:
-        with kernel.open("rb") as file:
-            head = file.read(0x8000)
-    except OSError:
-        return ""
-    if len(head) < 0x210 or head[0x202:0x206] != b"HdrS":
-        return ""
-    (offset,) = struct.unpack_from("<H", head, 0x20E)
-    return head[offset + 0x200 :].partition(b"\0")[0].partition(b" ")[0].decode("ascii", "replace")
-
-
-def _absent(modules: Path) -> list[str]:
-    """Give those of the guest's modules that are neither built in nor a file."""
-    names = ""
-    for listing in ("modules.dep", "modules.builtin"):
-        try:
-            names += (modules / listing).read_text(encoding="utf-8")
-        except OSError:
-            continue
-    return [name for name in GUEST_MODULES if f"/{name}.ko" not in names]
+    """Look for guest kits, or for what fetches one on first need (`guest.kernel_packages`)."""
+    with contextlib.suppress(OSError):  # they are root's alone
+        kits = host.path(f"{host.data}/kits").glob("*/kit.json")
+        found = sorted(path.parent.name for path in kits)
+        if found:
+            return there(f"kits: {', '.join(found)}")
+    if absent := [name for name in FETCHERS if shutil.which(name) is None]:
+        return lacking(f"no guest kit, and no {', '.join(absent)} to fetch one")
+    return there("fetched on first need")
 
 
 def handlers(host: Host) -> Finding:
@@ -179,9 +150,9 @@ CHECKS = (
         name="kernel for guests",
         kind=Kind.FILE,
         probe=kernels,
-        required=weights(HEAVY),
-        lack="there is nothing for QEMU to boot",
-        remedy="apt-get install linux-image-cloud-amd64 (or that of this architecture)",
+        required=OWN_KERNEL,
+        lack="there is no kernel for guests to boot",
+        remedy="heft kit pull --kernel FILE, with a kernel of your own",
     ),
     Check(
         name="firmware microvm",
