@@ -65,6 +65,14 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
+def write_again(path: str) -> None:
+    """Write to a file what is in it: who is not confined changes nothing of the host's either."""
+    with open(path, "r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write(text)
+
+
 def opened(path: str, flags: int = os.O_RDONLY) -> None:
     """Open a file, and read a byte of it if that is what it is opened for."""
     descriptor = os.open(path, flags)
@@ -191,7 +199,7 @@ TRIES: dict[str, Callable[[], object]] = {
     "/proc/timer_list": lambda: masked("/proc/timer_list"),
     "/sys/firmware": lambda: masked("/sys/firmware"),
     "/proc/sysrq-trigger": lambda: write("/proc/sysrq-trigger", "h"),
-    "/proc/sys": lambda: write("/proc/sys/kernel/core_pattern", "|/tmp/x"),
+    "/proc/sys": lambda: write_again("/proc/sys/kernel/core_pattern"),
     "/proc/sys/vm": lambda: write("/proc/sys/vm/drop_caches", "0"),
     "/proc/irq": lambda: write("/proc/irq/default_smp_affinity", "1"),
     "/sys": lambda: write("/sys/kernel/profiling", "0"),

@@ -1,12 +1,16 @@
 """Heavy machines that end otherwise than well: `inspect` says why."""
 
+import contextlib
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from heft.guest import ending
+from heft.host import mounts
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
@@ -102,3 +106,34 @@ def test_what_a_console_says_is_told_in_one_plain_line():
     )
     assert len(ending.told_of("guest-reset", "Kernel panic - " + "x" * 10_000)) < 400
     assert "console" not in ending.told_of("guest-reset", "")
+
+
+def test_a_full_disk_of_the_host_only_holds_a_machine_up(docker, tmp_path):
+    """QEMU stops a guest for whose disk there is no room; it goes on when there is."""
+    docker("create", "--runtime", "heavy", "--name", "writer", BUSYBOX, "sleep", "1000")
+    identity = docker("inspect", "-f", "{{.Id}}", "writer").stdout.strip()
+    (disk,) = (docker.daemon.data / "machines" / identity).rglob("disk.ext4")
+    mounts.mount("tmpfs", tmp_path, options=("size=32m",))
+    subprocess.run(["cp", "--sparse=always", disk, tmp_path / "disk"], check=True)
+    disk.unlink()
+    disk.symlink_to(tmp_path / "disk")
+    docker("start", "writer")
+    filler = tmp_path / "filler"
+    with contextlib.suppress(OSError), filler.open("wb") as file:
+        file.write(bytes(32 << 20))
+    writes = "dd if=/dev/zero of=/big bs=1M count=20 conv=fsync 2>/dev/null; wc -c </big"
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(docker, "exec", "writer", "sh", "-c", writes)
+        until(lambda: "stands still until there is room" in docker.daemon.log.read_text())
+        assert not writing.done()
+        filler.unlink()
+        assert writing.result(30).stdout == f"{20 << 20}\n"
+    docker("rm", "-f", "writer")
+    mounts.unmount(tmp_path)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

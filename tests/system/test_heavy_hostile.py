@@ -125,7 +125,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 def call(name, *arguments):
     if getattr(libc, name)(*arguments) < 0:
         raise OSError(ctypes.get_errno())
-for place in ("/", "/usr", "/proc/sys/kernel", "/run/other"):
+for place in ("/", "/usr", "/proc/sys/kernel", "/run/other", "/run", "/tmp", "/dev/shm"):
     tried("write " + place, lambda: open(place + "/x", "w"))
 for place in PLACES:
     tried("see " + place, lambda: os.stat(place))
@@ -186,9 +186,12 @@ def test_who_breaks_out_of_qemu_is_nowhere(client: Client) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 19
     done_all = [line for line in lines if " refused " not in line]
     assert done_all == [], done_all
+    (disk,) = (daemon.data / "machines" / identity(client, "neighbour")).rglob("disk.ext4")
+    limits = Path(f"/proc/{qemu}/limits").read_text()
+    assert re.search(rf"Max file size +{disk.stat().st_size} +{disk.stat().st_size} ", limits)
     environment = Path(f"/proc/{qemu}/environ").read_bytes().split(b"\0")
     assert {each.partition(b"=")[0] for each in environment if each} <= {b"PATH", b"PWD"}
 
@@ -281,6 +284,8 @@ def test_a_disk_that_is_damaged_is_named_and_mended(client: Client, place: int, 
     assert done.returncode != 0
     assert f"the disk of broken is damaged: {said}" in done.stderr
     assert "heft fsck --repair" in done.stderr
+    done = heft("cp", __file__, "broken:/new/", check=False)
+    assert "the disk of broken is damaged" in done.stderr, "not that there is no such directory"
     assert client("inspect", "-f", "{{.State.Status}}", "broken").stdout == "exited\n"
     found = heft("fsck", "-q", check=False)
     assert (found.returncode, "disk broken: " in found.stdout) == (4, True), found.stdout

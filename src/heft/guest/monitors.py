@@ -28,6 +28,9 @@ _PASSABLE = 0o711
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ENTER = 'for group in $1; do echo $$ >"$group/cgroup.procs" || exit 125; done; shift; exec "$@"'
 """Enters control groups before anything else is begun."""
+BOUNDED = f'ulimit -f "$1"; shift; {ENTER}'
+"""The same for what makes no file larger than so many blocks of `FILE_BLOCK` bytes."""
+FILE_BLOCK = 512
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -61,6 +64,11 @@ class RunDirectory:
             os.chown(self.own, user, user)
             os.chmod(self.own, _PASSABLE)
         self.note_groups(*groups)
+
+    def close_off(self) -> None:
+        """Let its monitor make nothing more there: its sockets are made. Raises `HostError`."""
+        with translated(f"close {self.own} off"):
+            os.chown(self.own, 0, 0)
 
     def note_groups(self, *paths: str) -> None:
         """Note in which control groups its processes may be. Raises `HostError`."""

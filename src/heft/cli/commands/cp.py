@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENDED_SECONDS = 1.0
 """How long a machine's end may take to be recorded."""
+NOT_FOUND = 404
 _HEADER = "x-docker-container-path-stat"
 _GO_DIRECTORY, _GO_LINK = 1 << 31, 1 << 27
 
@@ -83,12 +84,14 @@ def _tell(call: Invocation, size: int, where: str) -> None:
 def _look(call: Invocation, machine: str, path: str) -> dict[str, Any] | None:
     """Say what is at a path of a machine; None if there is nothing, or no such machine.
 
-    A refusal has no words here, as the answer to HEAD has no body: the next request is refused too.
+    A refusal has no words here, as the answer to HEAD has no body.
     """
     place = place_of("containers", machine, "archive")
     try:
         answer = call.client.open("HEAD", place, {"path": path})
-    except Refusal:
+    except Refusal as refusal:
+        if refusal.status != NOT_FOUND:
+            call.client.open("GET", place, {"path": path})  # is refused with words
         return None
     call.client.finish(answer)
     found: dict[str, Any] = json_text.loads(base64.b64decode(answer.headers[_HEADER]))

@@ -12,19 +12,30 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
-from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp import (
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    Message,
+    QMPClient,
+    QMPError,
+)
 
 from heft.errors import HostError, OutcomeUnknown
 from heft.host import unix_sockets
 from heft.weights.heavy.qemu import CONSOLE_SIZE, own_disk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
+FULL_SECONDS = 2.0
+"""How long a guest waits for room on the host's disk, before it tries again."""
 _PAUSE = 0.001
+_IO_ERROR, _HELD_UP = "BLOCK_IO_ERROR", "io-error"
+_MOST_EVENTS = 64
 
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
@@ -74,6 +85,21 @@ async def _reach(connection: socket.socket, path: str) -> None:
             await asyncio.sleep(_PAUSE)
         else:
             return
+
+
+class _Listener(EventListener):
+    """Keeps no more than is read soon: the library's keeps all that was ever heard."""
+
+    async def put(self, event: Message) -> None:
+        """Keep an event that is of use, unless there are too many."""
+        if self.accept(event) and self._queue.qsize() < _MOST_EVENTS:
+            self._queue.put_nowait(event)
+
+
+def _tells(event: Message) -> bool:
+    """Say whether an event is of use: of errors of disks, those for which a guest was stopped."""
+    data = event.get("data")
+    return event["event"] != _IO_ERROR or (isinstance(data, dict) and data.get("action") == "stop")
 
 
 class Control:
@@ -161,19 +187,36 @@ class Control:
         backend = {"type": kind, "data": options}
         await self.execute("chardev-change", id="console", backend=backend)
 
-    async def over(self) -> str:
-        """Return when the guest is over, and say how."""
-        listener = EventListener(names=("SHUTDOWN", "GUEST_PANICKED"))
+    async def over(self, held_up: Callable[[], object]) -> str:
+        """Return when the guest is over, and say how.
+
+        QEMU stops a guest when the host's disk has no room for what it writes. `held_up` is called
+        then, and the guest goes on as soon as there is some.
+        """
+        listener = _Listener(names=("SHUTDOWN", "GUEST_PANICKED", _IO_ERROR), event_filter=_tells)
         self._client.register_listener(listener)
         try:
             status = (await self.execute("query-status")).get("status")
             if status in ("shutdown", "guest-panicked"):
                 return str(status)
-            event = await listener.get()
+            event = {"event": _IO_ERROR} if status == _HELD_UP else await listener.get()
+            while event["event"] == _IO_ERROR:
+                if await self._is_held_up():
+                    held_up()
+                    await asyncio.sleep(FULL_SECONDS)
+                    await self._go_on()
+                event = await listener.get()
         finally:
             self._client.remove_listener(listener)
         data = dict(event).get("data")
         return str(data.get("reason", "shutdown")) if isinstance(data, dict) else "shutdown"
+
+    async def _is_held_up(self) -> bool:
+        return bool((await self.execute("query-status")).get("status") == _HELD_UP)
+
+    async def _go_on(self) -> None:
+        if await self._is_held_up():
+            await self.execute("cont")
 
     async def quit(self) -> None:
         """End QEMU at once."""

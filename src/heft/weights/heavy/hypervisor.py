@@ -11,7 +11,7 @@ from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import jail, setup
 from heft.guest.jail import Jail
-from heft.guest.monitors import ENTER, RunDirectory, user_of
+from heft.guest.monitors import BOUNDED, FILE_BLOCK, RunDirectory, user_of
 from heft.host import memory_files, processes, taps
 from heft.host.processes import ProcessId
 from heft.weights.heavy import accelerators, qemu
@@ -51,8 +51,13 @@ class Started:
                 os.close(descriptor)
 
 
-def start(launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...]) -> Started:
-    """Start the QEMU of a machine in its group and jail. Raises `HostError`."""
+def start(
+    launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...], largest: int = 0
+) -> Started:
+    """Start the QEMU of a machine in its group and jail. Raises `HostError`.
+
+    `largest` are the bytes of the largest file that it may make; 0: those of the machine's disk.
+    """
     run, user = RunDirectory(launch.run), user_of(launch.id)
     kit, shape, template = plan.kit, plan.shape, plan.template
     run.make(user, (group.path,))
@@ -86,8 +91,9 @@ def start(launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...]) 
         groups = " ".join(map(str, group.directories()))
         passed += [each.connection for each in served]
         inside = jail.command(place, (*command, *qemu.shares(shape, served)))
+        most = str(-(-(largest or os.fstat(disks.upper).st_size) // FILE_BLOCK))
         process = processes.spawn(
-            ("sh", "-c", ENTER, "sh", groups, *inside), stderr=errors, pass_fds=passed
+            ("sh", "-c", BOUNDED, "sh", most, groups, *inside), stderr=errors, pass_fds=passed
         )
     monitor = ProcessId.of(process.pid)
     assert monitor is not None, "a child is there until it is reaped"

@@ -65,6 +65,12 @@ class Spare:
     run: Path
     group: Group
     started: hypervisor.Started
+    largest: int
+    """Bytes of the largest disk that it can have: it may make no larger file."""
+
+    def is_for(self, plan: Plan, size: int) -> bool:
+        """Say whether it can become a machine with such a plan, and a disk of so many bytes."""
+        return self.plan == plan and size <= self.largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,8 @@ class Spares:
         self._guests = guests
         self._seconds = seconds
         self._spare: Spare | None = None
-        self._like: tuple[Launch, Plan] | None = None
+        self._like: tuple[Launch, Plan, int] | None = None
+        """The last machine, and the bytes of its disk: it may be gone already."""
         self._used = 0.0
         self._moved = asyncio.Event()
         """Something was taken or used since it was last looked at."""
@@ -98,7 +105,7 @@ class Spares:
         Its run is the machine's then, in the machine's control group, with the machine's disks.
         """
         spare = self._spare
-        if spare is None or spare.plan != plan or not _can_be(launch):
+        if spare is None or not _can_be(launch) or not spare.is_for(plan, _size(launch)):
             return None
         self._spare = None
         plugging = asyncio.create_task(_plug(spare, launch))
@@ -125,7 +132,7 @@ class Spares:
         """Hear that a machine was started: there is to be a spare for the next one like it."""
         if not self._seconds or plan.template is None or not _can_be(launch):
             return
-        self._like, self._used = (launch, plan), time.monotonic()
+        self._like, self._used = (launch, plan, _size(launch)), time.monotonic()
         self._moved.set()
         if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._keep())
@@ -136,8 +143,8 @@ class Spares:
         """Have a spare for what was last started, until nothing was started for a while."""
         while (left := self._used + self._seconds - time.monotonic()) > 0:
             assert self._like is not None
-            launch, plan = self._like
-            if self._spare is not None and self._spare.plan == plan:
+            launch, plan, size = self._like
+            if self._spare is not None and self._spare.is_for(plan, size):
                 self._moved.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
@@ -148,14 +155,14 @@ class Spares:
             if usage.available_memory() < _ROOM * plan.shape.memory:
                 break
             try:
-                self._spare = await self._make(launch, plan)
+                self._spare = await self._make(launch, plan, size)
             except HeftError as error:
                 _log.warning("no spare guest could be made: %s", error)
                 break
         await self._drop()
         self._like = None  # a template that was collected goes with its memory
 
-    async def _make(self, like: Launch, plan: Plan) -> Spare:
+    async def _make(self, like: Launch, plan: Plan, size: int) -> Spare:
         identity = secrets.token_hex(32)
         machine = rehearsal.machine(like, identity, self._run / identity)
         group = self._guests.group(machine)
@@ -167,8 +174,9 @@ class Spares:
             await asyncio.to_thread(grouping.make, group, limits)
             RunDirectory(machine.run).make(monitors.user_of(identity), (group.path,))
             await disks.make_upper(machine.run / qemu.UPPER, _UPPER)
-            started = hypervisor.start(machine, plan, group, ())
-            spare = Spare(plan, machine.run, group, started)
+            largest = max(size, _UPPER)
+            started = hypervisor.start(machine, plan, group, (), largest)
+            spare = Spare(plan, machine.run, group, started, largest)
             undo.push("its QEMU", lambda: self._end(spare))
             await _rehearse(machine, started)
             undo.commit()
@@ -193,6 +201,13 @@ class Spares:
         await self._drop()
 
 
+def _size(launch: Launch) -> int:
+    """Give the bytes of a machine's disk. Raises `HostError`."""
+    disk = launch.root.upper / qemu.UPPER
+    with translated(f"look at {disk}"):
+        return disk.stat().st_size
+
+
 def _can_be(launch: Launch) -> bool:
     """Say whether a machine has no devices but those of a template."""
     return not (launch.cold_boot or setup.loads_modules(launch) or shares.shared_points(launch))
@@ -201,6 +216,7 @@ def _can_be(launch: Launch) -> bool:
 async def _rehearse(machine: Launch, started: hypervisor.Started) -> None:
     own = RunDirectory(machine.run).own
     async with control(own, qemu.CONTROL) as told:
+        RunDirectory(machine.run).close_off()
         await told.load(started.state)
         link = Link(unix_connector(str(own / qemu.AGENT)), Tokens(machine.run / "tokens"), "spare")
         try:

@@ -241,6 +241,7 @@ class HeavyWeight(Runs[_Watched]):
         try:
             if guest.taken is None:
                 async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
+                    RunDirectory(launch.run).close_off()
                     if guest.started.state >= 0:
                         await told.load(guest.started.state)
             await begin(await asyncio.to_thread(surroundings, launch, guest.shared))
@@ -335,7 +336,8 @@ class HeavyWeight(Runs[_Watched]):
     async def _watch(self, watched: _Watched) -> None:
         """Tell a run when its guest or its QEMU is over."""
         own = RunDirectory(watched.run.launch.run).own
-        how = await watching.seen(own, watched.pidfd, watched.console)
+        name = watched.run.launch.id
+        how = await watching.seen(own, watched.pidfd, watched.console, name)
         if not how:
             # Its monitor alone may be gone: a QEMU that nobody watches is nobody's machine.
             await watched.group.end()
