@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": GROUND | {"host", "model", "store", "tars", "images"},
     "networks": GROUND | {"host", "model", "store", "networks"},
     "volumes": GROUND | {"host", "model", "store", "volumes"},
-    "guest": GROUND | {"host", "images", "model", "guest", "weights"},
+    "guest": GROUND | {"host", "images", "model", "tars", "guest", "weights"},
     "weights": GROUND | {"host", "model", "files", "guest", "weights"},
     "uppers": GROUND | {"host", "images", "model", "files", "guest", "uppers"},
     "engine": GROUND

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, InvalidArgument, NotFound
+from heft.guest.outgoing import Outgoing
 from heft.guest.protocol import Operation, ProtocolError, Tag
 from heft.guest.records import Fields, Record
 from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
@@ -55,7 +56,8 @@ class GuestFiles:
             with self._found(path):
                 given = self._transfers.given(Operation.PACK, fields)
                 answer, blocks = await stack.enter_async_context(given)
-            yield _status(answer), blocks
+            found = _status(answer)
+            yield found, _looked_at(blocks, found.name)
 
     async def unpack(self, path: str, tar: AsyncIterator[bytes], landing: Landing) -> None:
         """Put a tar into a directory."""
@@ -134,6 +136,17 @@ def _change(data: bytes) -> Change:
         return Change(record.text(Tag.PATH), ChangeKind(record.number(Tag.KIND)))
     except (ProtocolError, ValueError) as error:
         raise HostError(f"the guest told of a change that is none: {error}") from error
+
+
+async def _looked_at(blocks: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
+    """Give a tar of the guest's, as far as a client can do with it no more than was asked for."""
+    outgoing = Outgoing(name)
+    async for block in blocks:
+        if not outgoing.is_data(block):
+            await asyncio.to_thread(outgoing.feed, block)
+        else:
+            outgoing.feed(block)
+        yield block
 
 
 async def _plain(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

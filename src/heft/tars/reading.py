@@ -48,13 +48,13 @@ class Entry:
         if head[257:263] == b"ustar\0" and (prefix := _field(head, 345, 155)):
             self.name = self.name if "path" in records else f"{_decode(prefix)}/{self.name}"
         self.linkname = self._text("linkpath", _field(head, 157, 100))
-        self.mode = _number(head, 100, 8)
-        self.uid = self._number("uid", _number(head, 108, 8))
-        self.gid = self._number("gid", _number(head, 116, 8))
-        self.size = self._number("size", _number(head, 124, 12))
+        self.mode = number(head, 100, 8)
+        self.uid = self._number("uid", number(head, 108, 8))
+        self.gid = self._number("gid", number(head, 116, 8))
+        self.size = self._number("size", number(head, 124, 12))
         is_node = self.type in b"34"
-        self.devmajor = _number(head, 329, 8) if is_node else 0
-        self.devminor = _number(head, 337, 8) if is_node else 0
+        self.devmajor = number(head, 329, 8) if is_node else 0
+        self.devminor = number(head, 337, 8) if is_node else 0
         self.sparse: list[tuple[int, int]] | None = None
         self.extents = [(0, self.size)] if self.isreg() else []
         if not self.isreg() and self.size and not self.isdir():
@@ -131,21 +131,21 @@ class Reader:
                 for _ in self._blocks:
                     pass
                 return
-            _check(head)
-            kind, size = head[156:157], _number(head, 124, 12)
+            check(head)
+            kind, size = head[156:157], number(head, 124, 12)
             if kind in b"xgLK":
                 content = self._record(size)
                 if kind in b"LK":
                     own["path" if kind == b"L" else "linkpath"] = content.rstrip(b"\0")
                 else:
-                    (own if kind == b"x" else shared).update(_records(content))
+                    (own if kind == b"x" else shared).update(records(content))
                 continue
             entry = Entry(head, {**shared, **own})
             own = {}
             self._left, self._padding = entry.size, -entry.size % BLOCK
             if "GNU.sparse.major" in entry.records:
                 self._sparse(entry)
-            yield entry, entry.modified(_number(head, 136, 12))
+            yield entry, entry.modified(number(head, 136, 12))
             for _ in self.pieces(self._left):
                 pass
             self._skip(self._padding)
@@ -223,8 +223,9 @@ class Reader:
         entry.extents = entry.sparse
 
 
-def _check(head: bytes) -> None:
-    if total(b"%b%8b%b" % (head[:148], b"", head[156:])) != _number(head, 148, 8):
+def check(head: bytes) -> None:
+    """Raise `Refused` for a header whose sum is wrong."""
+    if total(b"%b%8b%b" % (head[:148], b"", head[156:])) != number(head, 148, 8):
         raise Refused("invalid tar header")
 
 
@@ -246,21 +247,21 @@ def _integer(text: bytes) -> int:
     return value
 
 
-def _number(head: bytes, start: int, length: int) -> int:
+def number(head: bytes, start: int, length: int) -> int:
     """Read a number: octal digits, or GNU's base 256."""
     field = head[start : start + length]
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     try:
-        number = int(field.strip(b" \0") or b"0", 8)
+        value = int(field.strip(b" \0") or b"0", 8)
     except ValueError:
-        number = -1
-    if number < 0:
+        value = -1
+    if value < 0:
         raise Refused("invalid tar header")
-    return number
+    return value
 
 
-def _records(content: bytes) -> dict[str, bytes]:
+def records(content: bytes) -> dict[str, bytes]:
     """Read pax records: `LENGTH KEY=VALUE` and a newline each."""
     found: dict[str, bytes] = {}
     while content:

@@ -1,0 +1,110 @@
+"""Tars that a guest gives, on their way to a client that would follow every link in them."""
+
+import contextlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heft.errors import HostError
+from heft.guest import outgoing
+from heft.guest.outgoing import Outgoing
+from heft.tars import headers
+from heft.tars.packing import Packer
+
+
+def entry(name: str, content: bytes = b"", **fields: object) -> bytes:
+    head = headers.encode(os.fsencode(name), size=len(content), **fields)
+    return head + content + headers.padding(len(content))
+
+
+def look(content: bytes, cut: int = 1 << 16, name: str = "x") -> None:
+    looking = Outgoing(name)
+    for at in range(0, len(content), cut):
+        looking.feed(content[at : at + cut])
+
+
+def link(name: str, target: str) -> bytes:
+    return entry(name, kind=headers.SYMLINK, link=target.encode())
+
+
+GOOD = entry("x/", kind=headers.DIRECTORY) + entry("x/a", b"a" * 700) + link("x/l", "/etc")
+
+
+def hostile() -> Iterator[tuple[str, bytes]]:
+    yield "leads through a link", entry("x/l/f", b"x")
+    yield "leads through a link", entry("x/l", b"x")
+    yield "leads through a link", entry("x/./l//f", b"x")
+    yield "leads through a link", entry("x/h", kind=headers.LINK, link=b"x/l/shadow")
+    yield "leads out", entry("x/../../f", b"x")
+    yield "leads out", entry("x/h", kind=headers.LINK, link=b"../etc/shadow")
+    yield "was not asked for", entry("y", b"x")
+    yield "was not asked for", entry("/etc/passwd", b"x")
+    yield "was not asked for", entry("xy", b"x")
+    yield "unknown kind", entry("x/f", kind=b"S")
+    yield "unknown kind", entry("x/f", kind=b"L")
+    yield "unknown kind", b"x/f".ljust(257, b"\0") + b"ustar  \0" + bytes(247)
+    yield "has content", entry("x/d", b"x" * 512, kind=headers.DIRECTORY)
+    yield "unknown extended header", entry("x/f", records={b"GNU.sparse.map": b"0,1"})
+    yield "was not asked for", entry("x/f", records={b"GNU.sparse.name": b"y"})
+    yield "belongs to nothing", entry("x/" + "n" * 300)[:1024] * 2
+    yield "a tar that is none", os.urandom(512)
+
+
+@pytest.mark.parametrize(("why", "content"), list(hostile()))
+@pytest.mark.parametrize("cut", [1, 300, 1 << 16])
+def test_what_could_land_elsewhere_is_not_passed_on(why: str, content: bytes, cut: int) -> None:
+    look(GOOD + headers.END, cut)
+    if "kind" in why and content.startswith(b"x/f"):
+        content = _summed(content)
+    with pytest.raises(HostError, match=why):
+        look(GOOD + content + headers.END, cut)
+
+
+def _summed(head: bytes) -> bytes:
+    blank = head[:148] + b" " * 8 + head[156:512]
+    return blank[:148] + b"%06o\0 " % headers.total(blank) + blank[156:] + head[512:]
+
+
+def test_links_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "MOST_LINKS", 1000)
+    with pytest.raises(HostError, match="too many links"):
+        look(b"".join(link(f"x/{number:010}", "a") for number in range(100)))
+
+
+@pytest.mark.parametrize("name", ["top", ".", "/"])
+def test_what_the_agent_gives_passes(tmp_path: Path, name: str) -> None:
+    tree = tmp_path / "tree"
+    (tree / "deep/er").mkdir(parents=True)
+    (tree / ("long" * 40)).write_text("long\n")
+    (tree / "big").write_bytes(os.urandom(200_000))
+    (tree / "deep/link").symlink_to("../" * 50)
+    os.link(tree / "big", tree / "deep/same")
+    os.mkfifo(tree / "fifo")
+    os.setxattr(tree / "big", "user.a", b"b")
+    with (tree / "holes").open("wb") as file:
+        file.seek(10 << 20)
+        file.write(b"end")
+    with (tmp_path / "tar").open("w+b", buffering=0) as target:
+        packer = Packer(target.fileno())
+        packer.tree(os.open(tree, os.O_RDONLY), name)
+        packer.finish()
+    content = (tmp_path / "tar").read_bytes()
+    look(content, 4096, name)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert len(tar.getmembers()) == 9
+
+
+def test_a_name_that_is_no_text_passes() -> None:
+    look(entry("\udcff/", kind=headers.DIRECTORY) + entry("\udcff/a", b"a"), name="\ufffd")
+
+
+@given(st.binary(max_size=2048), st.integers(1, 700))
+def test_anything_is_looked_at(data: bytes, cut: int) -> None:
+    with contextlib.suppress(HostError):
+        look(data, cut)
