@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from heft.errors import ToolFailed
+from heft.guest import kernel_packages
 from heft.guest.kits import Damaged, Kit, Kits
 from heft.weights.heavy.templates import BOOT_SECONDS
 from tests.harness import kit
@@ -128,6 +130,12 @@ def test_archives_that_cannot_be_reached_are_not_said_to_have_no_such_package(
     assert "could not be fetched" in told, told
     assert "Release" in told, told
     assert names(daemon) == before
+
+
+async def test_a_download_that_fails_is_told_by_the_name_of_what_downloads() -> None:
+    apt = kernel_packages._Apt(dict(os.environ))
+    with pytest.raises(ToolFailed, match=r"\Aapt-get: E: "):
+        await apt.run("apt-get", "download", "heft-has-no-such-package=1")
 
 
 def test_what_is_no_kernel_for_guests_makes_no_kit(daemon: Daemon, modules: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heft.errors import HostError, NotFound
+from heft.errors import HostError, NotFound, ToolFailed
 from heft.failures import translated
 from heft.guest import apt_sources, module_disk, module_tree
 from heft.host.processes import Completed, run
@@ -119,9 +119,20 @@ class _Apt:
         return "" if done.status else done.stdout.decode(errors="replace")
 
     async def _done(self, *command: str, cwd: Path | None = None, check: bool = True) -> Completed:
-        return await run(
-            *(*_TIED, *command), env=self.environment, cwd=cwd, check=check, seconds=FETCH_SECONDS
-        )
+        return await _tied(*command, env=self.environment, cwd=cwd, check=check)
+
+
+async def _tied(
+    *command: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program that ends with the daemon; where it fails, the error has its name."""
+    done = await run(*_TIED, *command, env=env, cwd=cwd, check=False, seconds=FETCH_SECONDS)
+    if check and done.status:
+        raise ToolFailed(command, done.status, done.stderr.decode(errors="replace"))
+    return done
 
 
 def _sources() -> str:
@@ -197,10 +208,9 @@ async def _unpacked(archive: Path, tree: Path, package: str, version: str) -> Fe
     wanted = ("--wildcards", "./boot/vmlinu[xz]-*", "./*lib/modules/*")
     if package == USER_MODE:
         wanted = ("--wildcards", f"./{_PROGRAM}", f"./{_ITS_MODULES}/*")
-    await run(
-        *(*_TIED, "bash", "-o", "pipefail", "-c", _UNPACK, str(archive), str(tree)),
+    await _tied(
+        *("bash", "-o", "pipefail", "-c", _UNPACK, str(archive), str(tree)),
         *("--no-same-owner", *left_out, *wanted),
-        seconds=FETCH_SECONDS,
     )
     if package == USER_MODE:
         return _program(tree, version)
