@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heft.errors import NoSpace
+from heft.errors import HostError, NoSpace
 from heft.guest.kits import DEFAULT, Kits
 from heft.guest.shaping import Shape
 from heft.host.processes import run
@@ -103,6 +103,27 @@ async def test_a_full_disk_is_named(tmp_path, clean_host):
         assert not list(tmp_path.iterdir())
     finally:
         await run("umount", str(tmp_path))
+
+
+async def test_one_that_does_not_come_up_is_not_waited_for_again(tmp_path, monkeypatch, clean_host):
+    """Machines like it boot cold meanwhile; in a minute, or by `kit warm`, it is tried again."""
+    programs = agent.built()
+    ready = await Kits(kit.KITS, programs / "heft-agent").ensure(DEFAULT, print)
+    host = await facts.look(programs)
+    templates = Templates(tmp_path, host.version, host.tsc_khz)
+    said: list[str] = []
+    try:
+        monkeypatch.setattr(heavy_templates, "BOOT_SECONDS", 0.1)
+        for retry, tries in ((False, 1), (False, 1), (True, 2)):
+            with pytest.raises(HostError, match="was not ready"):
+                await templates.ensure(ready, SHAPE, said.append, retry=retry)
+            assert len(said) == tries
+        monkeypatch.undo()
+        monkeypatch.setattr(heavy_templates, "RETRY_SECONDS", 0.0)
+        await templates.ensure(ready, SHAPE, said.append, retry=False)
+        assert len(said) == 3
+    finally:
+        templates.close()
 
 
 def held() -> int:

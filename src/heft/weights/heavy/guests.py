@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from heft.guest.shares import Shared
     from heft.weights.base import Launch, Resources
     from heft.weights.heavy.facts import HostFacts
-    from heft.weights.heavy.templates import Template
+    from heft.weights.heavy.kept_templates import Template
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Guests:
         template: Template | None = None
         further = shares.shared_points(launch) or setup.loads_modules(launch)
         if not launch.cold_boot and (BOARDS[shape.architecture].rescans or not further):
-            template, why = await self._template(kit, shape, _log.info)
+            template, why = await self._template(kit, shape, _log.info, retry=False)
             if why:
                 _log.warning("machines like %s boot cold: %s", shape, why)
         return Plan(kit, shape, template, tsc_khz)
@@ -170,12 +170,12 @@ class Guests:
         await self._kits.release(launch.id)
 
     async def _template(
-        self, kit: Kit, shape: Shape, report: Callable[[str], object]
+        self, kit: Kit, shape: Shape, report: Callable[[str], object], *, retry: bool = True
     ) -> tuple[Template | None, str]:
         """Give the template of such machines, or why none can be made: they boot cold then."""
         assert self._templates is not None
         try:
-            return await self._templates.ensure(kit, shape, report), ""
+            return await self._templates.ensure(kit, shape, report, retry=retry), ""
         except HostError as error:
             return None, str(error)
 

@@ -8,30 +8,25 @@ share with another (entropy, clock, names, addresses) it is told before its work
 Machines map the memory privately. They get it as a memory file that is sealed against writing
 (memfd_create(2), F_SEAL_FUTURE_WRITE), made of the template once a daemon: QEMU insists on opening
 its memory for writing, and a QEMU that a guest got hold of must not change what others start from.
+What is on the disk is `heft.weights.heavy.kept_templates`'.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
-import logging
 import os
 import shutil
-import weakref
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from heft.errors import HostError, NoSpace
 from heft.failures import translated
 from heft.faults import reach
 from heft.guest import architectures, jail
 from heft.guest.jail import Jail
-from heft.host import memory_files, processes, seals, taps
-from heft.host.seals import Seal
-from heft.weights.heavy import accelerators, qemu
+from heft.host import memory_files, processes, taps
+from heft.weights.heavy import accelerators, kept_templates, qemu
 from heft.weights.heavy.control import control
 from heft.weights.heavy.qemu import Card
 
@@ -42,58 +37,21 @@ if TYPE_CHECKING:
     from heft.guest.kits import Kit
     from heft.guest.shaping import Shape
     from heft.weights.heavy.control import Control
-
-log = logging.getLogger(__name__)
+    from heft.weights.heavy.kept_templates import Template
 
 BOOT_SECONDS = 120.0
 """How long a guest may take to be ready; 2.5 s are usual under software translation."""
+RETRY_SECONDS = 60.0
+"""How long one is not tried again whose guest did not come up: each machine would wait for it."""
 READY = "HEFT-TEMPLATE-READY"
-RECORD = "template.json"
 MOST_OPEN = 4
 """Memories of templates that the daemon holds ready, some 100 MB each: those used last."""
 MOST_KEPT = 16
 """Templates on the disk, of as many bytes each: those used last."""
-_SPEED_PARTS = 10_000
-"""Two speeds are one if they differ by less than a part of so many: it is measured anew by each
-daemon, to some parts of a million. A guest's clock goes wrong by 6 ms a minute by it at most."""
 _DEVICES = "2"
 """Counts the changes of its devices."""
-_FUTURE_WRITE = 0x10
-"""F_SEAL_FUTURE_WRITE (fcntl(2)); Python 3.11 has no name for it."""
-_COPY = 1 << 20
-_NOBODY = 65534
-_PASSABLE = 0o711
-"""Others may pass through it to what is theirs."""
 _PAUSE = 0.01
 _MOST_CONSOLE = 1 << 16
-
-
-class TemplateRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What `template.json` says."""
-
-    memory: Seal
-    state: Seal
-    kit: str = ""
-    """The fingerprint of the kit that it was made of."""
-    surroundings: str = ""
-    """What of the host and of this Heft it depends on."""
-    tsc_khz: int = 0
-    """How fast its guests take the host's time stamp counter to be; 0: they have found out."""
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Template:
-    """A template in use: its memory as an open, sealed memory file, and where its state is.
-
-    The memory is let go with the last who has it: who just starts from one that was collected, or
-    that was found damaged, still needs it.
-    """
-
-    shape: Shape
-    memory: int
-    state: Path
-    seal: Seal
-    """Of its state, which is read at each start."""
 
 
 class Templates:
@@ -104,6 +62,8 @@ class Templates:
         self._version = version
         self._tsc_khz = tsc_khz
         self._open: dict[str, Template] = {}
+        self._failed: dict[str, tuple[float, HostError]] = {}
+        """Which could not be made: when (time.monotonic()), and why."""
         self._making = asyncio.Lock()
 
     def start(self) -> None:
@@ -134,8 +94,13 @@ class Templates:
         shape: Shape,
         report: Callable[[str], object],
         seconds: float = 0,
+        *,
+        retry: bool = True,
     ) -> Template:
-        """Give a template, made in `seconds` if need be. Raises `HostError`, `NoSpace`."""
+        """Give a template, made in `seconds` if need be. Raises `HostError`, `NoSpace`.
+
+        Without `retry`, one whose guest did not come up a moment ago is not tried again.
+        """
         key = self.key(kit, shape)
         if (template := await self._whole(key)) is not None:
             return self._use(key, template)
@@ -144,11 +109,13 @@ class Templates:
                 return self._use(key, template)
             directory = self._root / key
             speed = self._speed(shape.architecture)
-            template = await asyncio.to_thread(_load, directory, shape, speed)
+            template = await asyncio.to_thread(kept_templates.load, directory, shape, speed)
             if template is None:
+                if not retry:
+                    self._refuse_again(key)
                 report(f"Starting a guest to be the template of machines like it ({shape})")
                 await self._make(kit, shape, directory, seconds or BOOT_SECONDS)
-                template = await asyncio.to_thread(_load, directory, shape, speed)
+                template = await asyncio.to_thread(kept_templates.load, directory, shape, speed)
             if template is None:
                 raise HostError(f"template {key} was damaged as soon as it was made")
             self._use(key, template)
@@ -156,6 +123,11 @@ class Templates:
                 surplus = await asyncio.to_thread(self._surplus, frozenset(self._open))
             await self._remove(surplus)
         return template
+
+    def _refuse_again(self, key: str) -> None:
+        when, error = self._failed.get(key, (0.0, None))
+        if error is not None and time.monotonic() - when < RETRY_SECONDS:
+            raise error
 
     def _use(self, key: str, template: Template) -> Template:
         """Hold one ready, as the one used last; those used longest ago are held no more."""
@@ -180,7 +152,7 @@ class Templates:
         for directory in directories:
             self._open.pop(directory.name, None)
             with translated(f"remove {directory}"):
-                await asyncio.to_thread(_throw, directory)
+                await asyncio.to_thread(kept_templates.throw, directory)
 
     async def collect(self, kits: Collection[str]) -> None:
         """Remove the templates that no machine will start from: of no such kit (fingerprints).
@@ -197,12 +169,12 @@ class Templates:
         speeds = {self._surroundings(name): self._speed(name) for name in architectures.ALL}
         found = []
         for directory in self._kept():
-            record = _record(directory)
+            record = kept_templates.record(directory)
             if (
                 record is None
                 or record.kit not in kits
                 or record.surroundings not in speeds
-                or not _is_speed(record, speeds[record.surroundings])
+                or not kept_templates.is_speed(record, speeds[record.surroundings])
             ):
                 found.append(directory)
         return found
@@ -211,7 +183,7 @@ class Templates:
         """Give a template in use. Its memory is a copy that nobody writes; its state is a file."""
         template = self._open.get(key)
         if template is None or not await asyncio.to_thread(
-            _is_damaged, template.state, template.seal
+            kept_templates.is_damaged, template.state, template.seal
         ):
             return template
         if self._open.get(key) is template:
@@ -220,20 +192,26 @@ class Templates:
 
     async def _make(self, kit: Kit, shape: Shape, directory: Path, seconds: float) -> None:
         new = self._root / f".{directory.name}"
+        self._failed.pop(directory.name, None)
         try:
             with translated(f"make {new}"):
-                await asyncio.to_thread(_begin, new, shape)
+                await asyncio.to_thread(kept_templates.begin, new, shape)
             await self._boot(kit, shape, new, seconds)
             reach("template.saved")
             with translated(f"keep {directory}"):
                 await asyncio.to_thread(
-                    _finish,
+                    kept_templates.finish,
                     new,
                     directory,
                     kit=kit.fingerprint,
                     surroundings=self._surroundings(shape.architecture),
                     tsc_khz=self._speed(shape.architecture),
                 )
+        except NoSpace:
+            raise
+        except HostError as error:
+            self._failed[directory.name] = time.monotonic(), error
+            raise
         finally:
             await asyncio.to_thread(shutil.rmtree, new, ignore_errors=True)
 
@@ -244,8 +222,8 @@ class Templates:
             shape, "/kernel", "/initramfs", "/run/memory", Card(tap), self._tsc_khz
         )
         place = Jail(
-            uid=_NOBODY,
-            gid=_NOBODY,
+            uid=kept_templates.NOBODY,
+            gid=kept_templates.NOBODY,
             directory=new / "vm",
             readable=((kit.kernel, "/kernel"), (kit.initramfs, "/initramfs")),
             devices=("/dev/kvm",) if shape.accelerator == "kvm" else (),
@@ -269,7 +247,7 @@ class Templates:
         except HostError as error:
             said = memory_files.content(errors)
             what = "no template of a guest could be made"
-            if await asyncio.to_thread(_is_full, new):  # QEMU was ended by SIGBUS
+            if await asyncio.to_thread(kept_templates.is_full, new):  # QEMU was ended by SIGBUS
                 raise NoSpace(f"{what}: the disk of {self._root} is full") from error
             raise HostError(f"{what}: {error}: {said}") from error
         finally:
@@ -290,21 +268,6 @@ async def _ready(told: Control, seconds: float) -> None:
         raise HostError(f"the guest was not ready in {seconds:g} s: {last}") from None
 
 
-def _begin(new: Path, shape: Shape) -> None:
-    shutil.rmtree(new, ignore_errors=True)
-    (new / "vm").mkdir(parents=True)
-    os.chmod(new, _PASSABLE)
-    with (new / "vm" / "memory").open("wb") as file:
-        file.truncate(shape.memory)
-    for path in (new / "vm", new / "vm" / "memory"):
-        os.chown(path, _NOBODY, _NOBODY)
-
-
-def _is_full(directory: Path) -> bool:
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize < _COPY
-
-
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
@@ -317,94 +280,3 @@ def _foreign_qemu(architecture: str) -> str:
         return ""
     seen = os.stat(place)
     return f"{seen.st_size} {seen.st_mtime_ns}"
-
-
-def _throw(directory: Path) -> None:
-    gone = directory.with_name(f".gone-{directory.name}")
-    directory.rename(gone)
-    shutil.rmtree(gone)
-
-
-def _finish(new: Path, directory: Path, *, kit: str, surroundings: str, tsc_khz: int) -> None:
-    memory = new / "memory"
-    (new / "vm" / "memory").rename(memory)
-    os.chown(memory, 0, 0)
-    os.chmod(memory, 0o600)
-    shutil.rmtree(new / "vm")
-    record = TemplateRecord(
-        memory=seals.seal(memory),
-        state=seals.seal(new / "state"),
-        kit=kit,
-        surroundings=surroundings,
-        tsc_khz=tsc_khz,
-    )
-    (new / RECORD).write_bytes(msgspec.json.encode(record))
-    shutil.rmtree(directory, ignore_errors=True)
-    os.chmod(new, 0o700)
-    new.rename(directory)
-
-
-def _record(directory: Path) -> TemplateRecord | None:
-    """Read what is said of a template; None if nothing whole is."""
-    try:
-        content = (directory / RECORD).read_bytes()
-        return msgspec.json.decode(content, type=TemplateRecord)
-    except (OSError, msgspec.MsgspecError) as error:
-        if directory.is_dir():
-            log.warning("template %s is damaged and made again: %s", directory / RECORD, error)
-        return None
-
-
-def _is_speed(record: TemplateRecord, tsc_khz: int) -> bool:
-    """Say whether the host's counter is as fast as the guests of a template take it to be."""
-    return abs(record.tsc_khz - tsc_khz) * _SPEED_PARTS <= tsc_khz
-
-
-def _load(directory: Path, shape: Shape, tsc_khz: int) -> Template | None:
-    """Give a template, its memory as a sealed memory file; None if it is missing or damaged."""
-    record = _record(directory)
-    if record is None:
-        return None
-    if not _is_speed(record, tsc_khz):
-        log.warning("template %s is of %d kHz, and made again", directory, record.tsc_khz)
-        return None
-    for name, seal in (("memory", record.memory), ("state", record.state)):
-        if _is_damaged(directory / name, seal, everything=True):
-            return None
-    with translated(f"load {directory}"):
-        os.utime(directory)  # those loaded last are kept
-        memory = _copied(directory / "memory")
-    template = Template(shape, memory, directory / "state", record.state)
-    weakref.finalize(template, os.close, memory)
-    return template
-
-
-def _is_damaged(path: Path, seal: Seal, *, everything: bool = False) -> bool:
-    """Say in the log what is wrong with a file; all of it is read if it was touched."""
-    damage = seals.read(path, seal) if everything else seals.check(path, seal)
-    if damage:
-        log.warning("template %s is damaged and made again: %s", path, damage)
-    return bool(damage)
-
-
-def _copied(path: Path) -> int:
-    memory = os.memfd_create("heft-template", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        with path.open("rb", buffering=0) as file:
-            size, position = os.fstat(file.fileno()).st_size, 0
-            os.ftruncate(memory, size)
-            while position < size:
-                try:
-                    position = os.lseek(file.fileno(), position, os.SEEK_DATA)
-                except OSError:
-                    break  # nothing but a hole is left
-                hole = os.lseek(file.fileno(), position, os.SEEK_HOLE)
-                while position < hole:
-                    block = os.pread(file.fileno(), min(hole - position, _COPY), position)
-                    position += os.pwrite(memory, block, position)
-        seals_wanted = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL | _FUTURE_WRITE
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals_wanted)
-    except BaseException:
-        os.close(memory)
-        raise
-    return memory
