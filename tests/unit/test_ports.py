@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from heft.errors import HeftError, InvalidArgument, NotSupported
 from heft.model.config import PortBinding
 from heft.model.network import Protocol
-from heft.networks.ports import ANY, PortRequest, requested_ports
+from heft.networks.ports import ANY, PortRequest, left_out, requested_ports
 
 TCP, UDP = Protocol.TCP, Protocol.UDP
 
@@ -25,6 +25,13 @@ def test_bindings() -> None:
         PortRequest(TCP, 80, "0.0.0.0", range(8000, 8011)),
     )
     assert bound("80/tcp", host_ip="::", host_port="80") == ()
+
+
+def test_what_is_not_published_is_told() -> None:
+    here = PortBinding(host_ip="127.0.0.1", host_port="80")
+    bindings = {"80/tcp": [here, PortBinding(host_ip="[::1]", host_port="80")], "90": None}
+    (warning,) = left_out(bindings)
+    assert warning.startswith("port 80/tcp is not published at [::1]: ")
 
 
 def test_ranges_go_one_to_one() -> None:

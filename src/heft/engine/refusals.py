@@ -12,6 +12,7 @@ from heft.engine import launch, log_config
 from heft.engine.syslog import target
 from heft.errors import InvalidArgument, NotSupported
 from heft.model.config import HostConfig
+from heft.networks import ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ def check(host: HostConfig, *, bounds_upper: bool) -> tuple[str, ...]:
         )
     if host.log_config.type == log_config.SYSLOG:
         target.check_socket(target.read(host.log_config.config))
-    return _left_out(host)
+    return (*_left_out(host), *ports.left_out(host.port_bindings))
 
 
 def check_endpoints(asked: Mapping[str, EndpointConfig]) -> None:

@@ -53,6 +53,17 @@ def requested_ports(
     return tuple(requests)
 
 
+def left_out(bindings: Mapping[str, Sequence[PortBinding] | None]) -> tuple[str, ...]:
+    """Give a warning for each port that was to be published at an address of IPv6."""
+    return tuple(
+        f"port {port} is not published at [{binding.host_ip.strip('[]')}]: the networks here have"
+        " no IPv6 addresses"
+        for port, wanted in bindings.items()
+        for binding in wanted or ()
+        if _is_ipv6(binding.host_ip)
+    )
+
+
 def _machine_ports(text: str) -> Iterator[tuple[Protocol, int]]:
     """Read `80`, `80/udp` or `8000-8010/tcp`."""
     number, _, name = text.partition("/")
@@ -98,9 +109,13 @@ def _host_address(text: str) -> str | None:
     """Give the address to publish on; None for one of IPv6, where nothing is published."""
     if text in ("", "*"):
         return ALL_ADDRESSES
-    if text.strip("[]") in ("::", "::1"):
+    if _is_ipv6(text):
         return None
     try:
         return str(IPv4Address(text))
     except ValueError as error:
         raise InvalidArgument(f"invalid IP address: {text}") from error
+
+
+def _is_ipv6(text: str) -> bool:
+    return text.strip("[]") in ("::", "::1")
