@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 EARLY = (
-    *("virtio_ring", "virtio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng"),
-    *("virtio_balloon", "crc32c_generic", "erofs", "overlay", "ext4"),
+    *("virtio_ring", "virtio", "virtio_blk", "virtio_net", "virtio_console"),
+    *("crc32c_generic", "erofs", "overlay", "ext4"),
 )
 """What a guest needs besides the way to its devices; what these need comes with them."""
 OPTIONAL = ("crc32c_intel", "9pnet", "9pnet_virtio", "9p", "loop")
