@@ -74,7 +74,7 @@ def test_a_check_that_takes_too_long_is_killed(client: Client) -> None:
     start(client, *flags, "--health-cmd", "echo begun; sleep 777; true")
     found = becomes(client, "unhealthy")
     assert found["Log"][0]["ExitCode"] == -1
-    assert found["Log"][0]["Output"] == "Health check exceeded timeout (0.3s)"
+    assert found["Log"][0]["Output"] == "Health check exceeded timeout (300ms): begun\n"
     time.sleep(0.5)
     seen = client("exec", "box", "ps").stdout
     assert seen.count("sleep 777") <= 2, seen  # of the check that goes on now

@@ -80,3 +80,20 @@ def test_settings_are_merged_field_by_field() -> None:
 def test_what_cannot_be(asked: HealthConfig) -> None:
     with pytest.raises(InvalidArgument):
         health.check(Config(healthcheck=asked))
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "shown"),
+    [
+        (1, "1ms"),
+        (300, "300ms"),
+        (1500, "1.5s"),
+        (30_000, "30s"),
+        (90_000, "1m30s"),
+        (3_600_000, "1h0m0s"),
+    ],
+)
+def test_a_check_that_took_too_long_says_so_as_docker_does(milliseconds: int, shown: str) -> None:
+    nanoseconds = milliseconds * 1_000_000
+    assert health.exceeded(nanoseconds, "") == f"Health check exceeded timeout ({shown})"
+    assert health.exceeded(nanoseconds, "begun\n").endswith(f"({shown}): begun\n")

@@ -93,17 +93,17 @@ class Checkups:
             self._parts.tell(machine, f"health_status: {now.status}")
 
     async def _check(self, machine: Machine, nanoseconds: int) -> Check:
-        start = time.time_ns()
+        start, output = time.time_ns(), _Output()
         try:
-            code, output = await self._make(machine, nanoseconds / 1e9)
+            code = await self._make(machine, nanoseconds / 1e9, output)
+            said = output.text()
         except HeftError as error:
-            code, output = NO_EXIT_CODE, str(error)
+            code, said = NO_EXIT_CODE, str(error)
         except TimeoutError:
-            limit = f"{nanoseconds / 1e9:g}s"
-            code, output = NO_EXIT_CODE, f"Health check exceeded timeout ({limit})"
-        return Check(start=start, end=time.time_ns(), exit_code=code, output=output)
+            code, said = NO_EXIT_CODE, health.exceeded(nanoseconds, output.text())
+        return Check(start=start, end=time.time_ns(), exit_code=code, output=said)
 
-    async def _make(self, machine: Machine, seconds: float) -> tuple[int, str]:
+    async def _make(self, machine: Machine, seconds: float, output: _Output) -> int:
         """Run the check's command to its end. Raises `TimeoutError`; then it is killed."""
         request = self._execs.create(
             self._id,
@@ -119,7 +119,8 @@ class Checkups:
         try:
             async with asyncio.timeout(seconds):
                 session = await self._execs.start(request.id, detach=False)
-                output = await _read(session) if session is not None else b""
+                if session is not None:
+                    await output.take(session)
                 await self._execs.wait(request.id)
         except (TimeoutError, asyncio.CancelledError):
             self._execs.kill(request.id)
@@ -131,16 +132,24 @@ class Checkups:
             raise
         if session is not None:
             await session.close()
-        code = NO_EXIT_CODE if request.exit_code is None else request.exit_code
-        return code, output.decode(errors="replace")
+        return NO_EXIT_CODE if request.exit_code is None else request.exit_code
 
 
-async def _read(session: Session) -> bytes:
-    """Read all output, and keep the beginning of it."""
-    kept = bytearray()
-    while (piece := await session.read()) is not None:
-        if len(kept) <= LONGEST_OUTPUT:
-            kept += piece[1]
-    if len(kept) > LONGEST_OUTPUT:
-        return bytes(kept[: LONGEST_OUTPUT - len(_CUT)]) + _CUT
-    return bytes(kept)
+class _Output:
+    """What a check has said so far: the beginning of it is kept."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    async def take(self, session: Session) -> None:
+        """Read to the end."""
+        while (piece := await session.read()) is not None:
+            if len(self._kept) <= LONGEST_OUTPUT:
+                self._kept += piece[1]
+
+    def text(self) -> str:
+        """Give what is kept; where it was more, that is told."""
+        kept = bytes(self._kept)
+        if len(kept) > LONGEST_OUTPUT:
+            kept = kept[: LONGEST_OUTPUT - len(_CUT)] + _CUT
+        return kept.decode(errors="replace")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from heft import durations
 from heft.errors import InvalidArgument
 from heft.model.config import HealthConfig
 from heft.model.machine import Health, HealthStatus
@@ -81,6 +82,12 @@ def initial(config: Config) -> Health | None:
 def timeout(asked: HealthConfig) -> int:
     """Give how long a check may take."""
     return asked.timeout or TIMEOUT
+
+
+def exceeded(nanoseconds: int, said: str) -> str:
+    """Say that a check took longer than it may, and what it had said by then."""
+    why = f"Health check exceeded timeout ({durations.exactly(nanoseconds)})"
+    return f"{why}: {said}" if said else why
 
 
 def pause_before(asked: HealthConfig, health: Health, ran: int) -> int:
