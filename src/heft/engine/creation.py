@@ -32,6 +32,7 @@ from heft.failures import translated
 from heft.faults import reach
 from heft.guest import architectures
 from heft.host import emulators
+from heft.host.threads import in_own_thread
 from heft.images import platforms
 from heft.model.machine import Machine, MountKind, MountPoint, State
 from heft.model.request import Created
@@ -63,12 +64,12 @@ async def create(
     """
     machine, warnings = plan(parts, request)
     wanted = mounts.plan(machine.config, machine.host_config, _inherited(parts, machine))
-    _check_sources(wanted)
-    _accept(parts, machine, wanted)
     parts.records.add(machine)
     async with Undo() as undo:
         undo.push("remove what was made of it", lambda: remove(machine.id))
         reach("create.recorded")
+        await _check_sources(wanted)
+        await _accept(parts, machine, wanted)
         directory = parts.settings.layout.machine(machine.id)
         with translated(f"make {directory}"):
             directory.mkdir(mode=0o710, parents=True)
@@ -263,25 +264,28 @@ def _inherited(parts: Parts, machine: Machine) -> list[MountPoint]:
     return inherited
 
 
-def _accept(parts: Parts, machine: Machine, wanted: tuple[Wanted, ...]) -> None:
+async def _accept(parts: Parts, machine: Machine, wanted: tuple[Wanted, ...]) -> None:
     """Let the weight refuse the machine before anything of it is made."""
     weight = parts.weight(machine)
     if isinstance(weight, Exchanging):
         points = tuple(_point(mount) for mount in wanted)
-        weight.accept(parts.launch(msgspec.structs.replace(machine, mounts=points)))
+        await weight.accept(parts.launch(msgspec.structs.replace(machine, mounts=points)))
 
 
-def _check_sources(wanted: tuple[Wanted, ...]) -> None:
-    for mount in wanted:
-        if mount.kind is MountKind.BIND and not mount.make_source:
-            _check_source(mount.source)
+async def _check_sources(wanted: tuple[Wanted, ...]) -> None:
+    sources = [
+        mount.source for mount in wanted if mount.kind is MountKind.BIND and not mount.make_source
+    ]
+    if sources:
+        await in_own_thread(lambda: _check(sources))  # they may be where nothing answers
 
 
-def _check_source(source: str) -> None:
-    if not Path(source).exists():
-        raise InvalidArgument(
-            f'invalid mount config for type "bind": bind source path does not exist: {source}'
-        )
+def _check(sources: list[str]) -> None:
+    for source in sources:
+        if not Path(source).exists():
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {source}'
+            )
 
 
 async def _settle(parts: Parts, machine: Machine, wanted: Wanted) -> MountPoint:
@@ -289,13 +293,17 @@ async def _settle(parts: Parts, machine: Machine, wanted: Wanted) -> MountPoint:
     if wanted.kind is MountKind.VOLUME:
         return await _settle_volume(parts, machine, wanted)
     if wanted.make_source:
-        # A file, a socket or a device can be bound as well.
-        with (
-            translated(f"create mount source path '{wanted.source}'"),
-            contextlib.suppress(FileExistsError),
-        ):
-            Path(wanted.source).mkdir(parents=True, exist_ok=True)
+        await in_own_thread(lambda: _make_source(wanted.source))
     return _point(wanted)
+
+
+def _make_source(source: str) -> None:
+    # A file, a socket or a device can be bound as well.
+    with (
+        translated(f"create mount source path '{source}'"),
+        contextlib.suppress(FileExistsError),
+    ):
+        Path(source).mkdir(parents=True, exist_ok=True)
 
 
 def _point(wanted: Wanted) -> MountPoint:

@@ -70,7 +70,8 @@ async def update(parts: Parts, machine: Machine, asked: Update) -> tuple[str, ..
     validation.check(machine.config, new)
     changes = any(getattr(new, field) != getattr(old, field) for field in LIMITS)
     if changes:
-        _check(parts, machine, new)
+        await _check(parts, machine, new)
+        machine = parts.records.resolve(machine.id)  # it may have ended meanwhile
     warnings = refusals.useless(asked, own_kernel=parts.weight(machine).own_kernel)
     if not (changes and machine.is_up):
         parts.records.change(machine.id, host_config=new)
@@ -91,12 +92,12 @@ async def update(parts: Parts, machine: Machine, asked: Update) -> tuple[str, ..
     return warnings
 
 
-def _check(parts: Parts, machine: Machine, new: HostConfig) -> None:
+async def _check(parts: Parts, machine: Machine, new: HostConfig) -> None:
     """Raise for limits that the host or the machine's weight refuses, whether it runs or not."""
     weight = parts.weight(machine)
     refusals.check(new, bounds_upper=weight.bounds_upper)
     if isinstance(weight, Exchanging):
-        weight.accept(parts.launch(msgspec.structs.replace(machine, host_config=new)))
+        await weight.accept(parts.launch(msgspec.structs.replace(machine, host_config=new)))
 
 
 async def adjust(parts: Parts, machine: Machine) -> None:

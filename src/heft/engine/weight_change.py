@@ -70,7 +70,7 @@ async def plan(parts: Parts, machine: Machine, name: str) -> Machine:
     planned = msgspec.structs.replace(
         machine, weight=weight, config=config, host_config=host, changing=weight
     )
-    new.accept(parts.launch(planned))
+    await new.accept(parts.launch(planned))
     return planned
 
 

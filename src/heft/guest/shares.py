@@ -150,9 +150,14 @@ def shared_points(launch: Launch) -> tuple[MountPoint, ...]:
     )
 
 
-def check_kinds(launch: Launch) -> None:
+async def check_kinds(launch: Launch) -> None:
     """Raise `NotSupported` for binds of what leads nowhere in another kernel."""
-    for point in shared_points(launch):
+    if points := shared_points(launch):
+        await in_own_thread(lambda: _check_kinds(points))  # they may be where nothing answers
+
+
+def _check_kinds(points: Iterable[MountPoint]) -> None:
+    for point in points:
         with contextlib.suppress(OSError):  # what is not there is found where it is needed
             _check_kind(point, os.stat(point.source).st_mode)
 

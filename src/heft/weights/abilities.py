@@ -152,7 +152,7 @@ class Filing(Protocol):
 class Exchanging(Protocol):
     """A weight that machines can come to from another, and go from, with what they wrote."""
 
-    def accept(self, launch: Launch) -> None:
+    async def accept(self, launch: Launch) -> None:
         """Raise `NotSupported` or `InvalidArgument` for what it refuses of a machine."""
 
     def upper(self, root: Root) -> Upper:

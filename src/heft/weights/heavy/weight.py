@@ -148,10 +148,10 @@ class HeavyWeight(Runs[_Watched]):
         shape = self._watched(machine_id).shape
         return Accelerator(shape.accelerator, await self._guests.why(shape))
 
-    def accept(self, launch: Launch) -> None:
+    async def accept(self, launch: Launch) -> None:
         """Raise for what it refuses of a machine."""
         refuse(launch)
-        shares.check_kinds(launch)
+        await shares.check_kinds(launch)
         shaping.shape(launch.resources, "tcg")
         architectures.of_platform(launch.platform)
 
@@ -161,7 +161,7 @@ class HeavyWeight(Runs[_Watched]):
 
     async def provision(self, launch: Launch) -> None:
         """Make the machine's disk."""
-        self.accept(launch)
+        await self.accept(launch)
         launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
         size = launch.root.size or disks.DEFAULT_SIZE

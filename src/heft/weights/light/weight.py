@@ -121,7 +121,7 @@ class LightWeight(Reach):
         """Make the machine's upper, empty."""
         await roots.provision(launch, self._threads)
 
-    def accept(self, launch: Launch) -> None:
+    async def accept(self, launch: Launch) -> None:
         """Take every machine that the engine lets come."""
 
     def upper(self, root: Root) -> Upper:

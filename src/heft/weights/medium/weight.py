@@ -135,10 +135,10 @@ class MediumWeight(Runs[_Watched]):
     async def _kit(self, name: str, holder: str, report: Callable[[str], object]) -> Kit:
         return await self._kits.ensure(name or self._traits.kit, report, holder)
 
-    def accept(self, launch: Launch) -> None:
+    async def accept(self, launch: Launch) -> None:
         """Raise for what it refuses of a machine."""
         self._refuse(launch)
-        shares.check_kinds(launch)
+        await shares.check_kinds(launch)
 
     def upper(self, root: Root) -> Upper:
         """Say where it keeps what the machine writes."""
