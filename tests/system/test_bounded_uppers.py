@@ -14,8 +14,8 @@ from tests.harness import leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.pace import eventually
 from tests.system.test_daemon_crash import die_at, points, state
-from tests.system.test_recovery import eventually
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 

@@ -16,10 +16,9 @@ import pytest
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.pace import patience
-from tests.harness.serving import emptied, serving
+from tests.harness.pace import eventually, patience
+from tests.harness.serving import emptied
 from tests.system.test_daemon_crash import die_at, points
-from tests.system.test_recovery import eventually
 
 MADE = """
 if [ ! -e /srv/deep ]; then
@@ -38,17 +37,10 @@ grep -o 'inet [^ ]*'; hostname
 """
 
 
-@pytest.fixture(scope="module")
-def weighed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image; its first heavy machine makes the template for all."""
-    with serving(tmp_path_factory.mktemp("change")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def heft(weighed: Daemon) -> Iterator[Client]:
-    with emptied(weighed):
-        yield Client("heft", weighed)
+def heft(shared_daemon: Daemon) -> Iterator[Client]:
+    with emptied(shared_daemon):
+        yield Client("heft", shared_daemon)
 
 
 def inspected(daemon: Daemon, name: str = "box") -> Any:
@@ -65,12 +57,12 @@ def uppers(daemon: Daemon) -> set[str]:
     return {each.name for each in upper.iterdir()}
 
 
-def test_it_stays_who_it_is(heft: Client, weighed: Daemon) -> None:
+def test_it_stays_who_it_is(heft: Client, shared_daemon: Daemon) -> None:
     heft("run", "-d", "--name", "first", BUSYBOX, "sleep", "1000")
     run = ("run", "-d", "--name", "box", "-v", "data:/data", "-p", "8097:80", "--label", "kept=yes")
     heft(*run, "--stop-signal", "KILL", BUSYBOX, "sh", "-ec", MADE)
     eventually(lambda: served() == "one")
-    seen, at = inside(heft), place(weighed)
+    seen, at = inside(heft), place(shared_daemon)
     done = heft("update", "--weight", "heavy", "box", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "stop it first, or `heft restart --weight heavy box`" in done.stderr
@@ -79,11 +71,11 @@ def test_it_stays_who_it_is(heft: Client, weighed: Daemon) -> None:
     heft("rm", "-f", "first")
     changes = sorted(heft("diff", "box").stdout.split())
     assert heft("update", "--weight", "heavy", "--memory", "128m", "box").stdout == "box\n"
-    assert uppers(weighed) == {"disk.ext4"}
+    assert uppers(shared_daemon) == {"disk.ext4"}
     heft("start", "box")
     eventually(lambda: served() == "one")
-    assert (inside(heft), place(weighed)) == (seen, at)
-    now = inspected(weighed)
+    assert (inside(heft), place(shared_daemon)) == (seen, at)
+    now = inspected(shared_daemon)
     assert (now["HostConfig"]["Runtime"], now["HostConfig"]["Memory"]) == ("heavy", 128 << 20)
     assert now["Config"]["Labels"]["kept"] == "yes"
     assert sorted(heft("diff", "box").stdout.split()) == changes
@@ -91,8 +83,8 @@ def test_it_stays_who_it_is(heft: Client, weighed: Daemon) -> None:
 
     assert heft("restart", "-t", "1", "--weight", "light", "box").stdout == "box\n"
     eventually(lambda: served() == "one")
-    assert (inside(heft), place(weighed)) == (seen, at)
-    assert uppers(weighed) == {"diff", "work"}
+    assert (inside(heft), place(shared_daemon)) == (seen, at)
+    assert uppers(shared_daemon) == {"diff", "work"}
     look = "cat /srv/heavy; ls -d /srv/room; [ -e /bin/awk ] || echo gone"
     assert inside(heft, look).split() == ["heavy", "/srv/room", "gone"]
     assert heft("restart", "--weight", "light", "box").stdout == "box\n", "it is so already"
@@ -111,15 +103,15 @@ def served() -> str:
 
 
 @pytest.mark.parametrize("sizes", [(), ("--storage-opt", "size=40m")], ids=["plain", "bounded"])
-def test_its_size_is_kept(heft: Client, weighed: Daemon, sizes: tuple[str, ...]) -> None:
+def test_its_size_is_kept(heft: Client, shared_daemon: Daemon, sizes: tuple[str, ...]) -> None:
     heft("create", "--name", "box", "--network", "none", *sizes, BUSYBOX, "sleep", "1000")
     heft("cp", __file__, "box:/etc")
     for weight in ("heavy", "light", "heavy"):
         heft("update", "--weight", weight, "box")
-        assert len(uppers(weighed)) == (1 if weight == "heavy" or sizes else 2)
+        assert len(uppers(shared_daemon)) == (1 if weight == "heavy" or sizes else 2)
         name = Path(__file__).name
         assert heft("exec", "box", "true", check=False).returncode == 1
-        tar = weighed.request("GET", f"/containers/box/archive?path=/etc/{name}")
+        tar = shared_daemon.request("GET", f"/containers/box/archive?path=/etc/{name}")
         assert Path(__file__).read_bytes() in tar.body
 
 
@@ -139,45 +131,45 @@ def test_its_size_is_kept(heft: Client, weighed: Daemon, sizes: tuple[str, ...])
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_what_the_other_weight_refuses_is_named(
-    heft: Client, weighed: Daemon, options: tuple[str, ...], weight: str, named: str
+    heft: Client, shared_daemon: Daemon, options: tuple[str, ...], weight: str, named: str
 ) -> None:
     heft("create", "--name", "box", *options, BUSYBOX, "sleep", "1000")
-    before = inspected(weighed), uppers(weighed)
+    before = inspected(shared_daemon), uppers(shared_daemon)
     done = heft("update", "--weight", weight, "box", check=False)
     assert done.returncode == 1
     assert named in done.stderr
-    assert (inspected(weighed), uppers(weighed)) == before
+    assert (inspected(shared_daemon), uppers(shared_daemon)) == before
 
 
-def test_one_that_cannot_go_is_not_stopped(heft: Client, weighed: Daemon) -> None:
+def test_one_that_cannot_go_is_not_stopped(heft: Client, shared_daemon: Daemon) -> None:
     heft("run", "-d", "--name", "box", "--pid", "host", BUSYBOX, "sleep", "1000")
-    started = inspected(weighed)["State"]["StartedAt"]
+    started = inspected(shared_daemon)["State"]["StartedAt"]
     done = heft("restart", "--weight", "heavy", "box", check=False)
     assert "--pid host" in done.stderr
-    assert inspected(weighed)["State"]["StartedAt"] == started
+    assert inspected(shared_daemon)["State"]["StartedAt"] == started
 
 
 @pytest.mark.parametrize("point", points("weight"))
-def test_a_daemon_that_is_killed(heft: Client, weighed: Daemon, point: str) -> None:
+def test_a_daemon_that_is_killed(heft: Client, shared_daemon: Daemon, point: str) -> None:
     heft("create", "--name", "box", "--network", "none", BUSYBOX, "sleep", "1000")
     heft("cp", __file__, "box:/etc/kept")
     names = {"light": {"diff", "work"}, "heavy": {"disk.ext4"}}
     switched = point in ("weight.switched", "weight.cleared")
     for weight, other in (("heavy", "light"), ("light", "heavy")):
         path = "/heft/v1/machines/box/weight"
-        die_at(weighed, point, "POST", path, {"weight": weight})
-        assert inspected(weighed)["HostConfig"]["Runtime"] == (weight if switched else other)
-        assert uppers(weighed) == names[weight if switched else other]
+        die_at(shared_daemon, point, "POST", path, {"weight": weight})
+        assert inspected(shared_daemon)["HostConfig"]["Runtime"] == (weight if switched else other)
+        assert uppers(shared_daemon) == names[weight if switched else other]
         heft("update", "--weight", weight, "box")
-        assert uppers(weighed) == names[weight]
-    tar = weighed.request("GET", "/containers/box/archive?path=/etc/kept").body
+        assert uppers(shared_daemon) == names[weight]
+    tar = shared_daemon.request("GET", "/containers/box/archive?path=/etc/kept").body
     assert Path(__file__).read_bytes() in tar
 
 
-def test_it_is_quick(heft: Client, weighed: Daemon) -> None:
+def test_it_is_quick(heft: Client, shared_daemon: Daemon) -> None:
     """50 MB in two hundred files, there and back."""
     heft("create", "--name", "box", "--network", "none", BUSYBOX, "sleep", "1000")
-    upper = weighed.data / "machines" / inspected(weighed)["Id"] / "upper/diff/srv"
+    upper = shared_daemon.data / "machines" / inspected(shared_daemon)["Id"] / "upper/diff/srv"
     upper.mkdir()
     for number in range(200):
         (upper / str(number)).write_bytes(os.urandom(250_000))
@@ -188,19 +180,21 @@ def test_it_is_quick(heft: Client, weighed: Daemon) -> None:
         assert taken < patience(3)
 
 
-def test_a_change_whose_uppers_are_gone_holds_up_no_daemon(heft: Client, weighed: Daemon) -> None:
+def test_a_change_whose_uppers_are_gone_holds_up_no_daemon(
+    heft: Client, shared_daemon: Daemon
+) -> None:
     """As of a machine that is being removed."""
     heft("create", "--name", "box", "--network", "none", BUSYBOX, "sleep", "1000")
-    machine = inspected(weighed)["Id"]
-    weighed.stop()
-    known = {**json.loads(raw(weighed)), "changing": "heavy"}
-    with contextlib.closing(sqlite3.connect(weighed.data / "heft.db")) as database:
+    machine = inspected(shared_daemon)["Id"]
+    shared_daemon.stop()
+    known = {**json.loads(raw(shared_daemon)), "changing": "heavy"}
+    with contextlib.closing(sqlite3.connect(shared_daemon.data / "heft.db")) as database:
         database.execute("UPDATE machines SET document = ?", (json.dumps(known).encode(),))
         database.commit()
-    shutil.rmtree(weighed.data / "machines" / machine / "upper")
-    weighed.start()
-    assert inspected(weighed)["Id"] == machine
-    assert b'changing":""' in raw(weighed)
+    shutil.rmtree(shared_daemon.data / "machines" / machine / "upper")
+    shared_daemon.start()
+    assert inspected(shared_daemon)["Id"] == machine
+    assert b'changing":""' in raw(shared_daemon)
 
 
 def raw(daemon: Daemon) -> bytes:

@@ -11,9 +11,10 @@ import pytest
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.pace import eventually
 from tests.harness.receiver import Receiver
 from tests.system.test_daemon_crash import die_at, points
-from tests.system.test_recovery import eventually, state
+from tests.system.test_recovery import state
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 

@@ -16,7 +16,7 @@ from tests.harness import kit
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.serving import emptied, serving
+from tests.harness.serving import emptied
 from tests.harness.terminal import Terminal
 from tests.system.test_daemon_crash import die_at, points
 
@@ -24,22 +24,16 @@ DEBIAN = kit.KITS / "debian"
 OWN = "mine"
 
 
-@pytest.fixture(scope="module")
-def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with serving(tmp_path_factory.mktemp("own")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(own_daemon: Daemon) -> Iterator[Daemon]:
+def daemon(shared_daemon: Daemon) -> Iterator[Daemon]:
     """Give the daemon; afterwards no kit but the tests' own is there, nor a part of one."""
-    with emptied(own_daemon):
-        yield own_daemon
-        for name in names(own_daemon) - {"debian"}:
-            for machine in own_daemon.request("GET", "/containers/json?all=1").json:
-                own_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1")
-            assert own_daemon.request("DELETE", f"/heft/v1/kits/{name}").status == 204
-        assert [path.name for path in (own_daemon.data / "kits").iterdir()] == ["debian"]
+    with emptied(shared_daemon):
+        yield shared_daemon
+        for name in names(shared_daemon) - {"debian"}:
+            for machine in shared_daemon.request("GET", "/containers/json?all=1").json:
+                shared_daemon.request("DELETE", f"/containers/{machine['Id']}?force=1")
+            assert shared_daemon.request("DELETE", f"/heft/v1/kits/{name}").status == 204
+        assert [path.name for path in (shared_daemon.data / "kits").iterdir()] == ["debian"]
 
 
 @pytest.fixture(scope="module")

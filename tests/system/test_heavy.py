@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,23 +19,7 @@ from tests.harness import agent, kit
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.serving import emptied, serving
-
-SECONDS = 30.0
-
-
-@pytest.fixture(scope="module")
-def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image; its first machine makes the template for all."""
-    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
-    """Give the daemon; afterwards no machine and nothing of one is left."""
-    with emptied(heavy_daemon):
-        yield heavy_daemon
+from tests.harness.pace import eventually
 
 
 @pytest.fixture(params=["docker", "heft"])
@@ -46,13 +29,6 @@ def client(request: pytest.FixtureRequest, daemon: Daemon) -> Client:
 
 def run(client: Client, *words: str):
     return client("run", "--runtime", "heavy", *words, check=False)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def state(daemon: Daemon, name: str) -> dict:
@@ -156,7 +132,7 @@ def test_a_killed_qemu_is_seen_and_the_restart_policy_acts(daemon):
     assert run(client, *options, BUSYBOX, "sleep", "600").returncode == 0
     first = state(daemon, "fourth")["Pid"]
     os.kill(first, signal.SIGKILL)
-    until(lambda: state(daemon, "fourth")["Pid"] not in (0, first))
+    eventually(lambda: state(daemon, "fourth")["Pid"] not in (0, first))
     assert state(daemon, "fourth")["Running"]
 
 
@@ -184,11 +160,11 @@ def test_a_qemu_that_answers_nothing_holds_nobody_up(daemon):
     os.kill(own, signal.SIGSTOP)
     assert restarted(daemon) < 3 * usual + 2 * ADOPT_SECONDS
     assert state(daemon, "silent")["Status"] == "running"
-    until(lambda: client("exec", "sound", "echo", "here", check=False).stdout == "here\n")
+    eventually(lambda: client("exec", "sound", "echo", "here", check=False).stdout == "here\n")
     refused = client("exec", "silent", "echo", "here", check=False)
     assert "has not answered since this daemon started" in refused.stdout + refused.stderr
     os.kill(own, signal.SIGCONT)
-    until(lambda: client("exec", "silent", "echo", "here", check=False).stdout == "here\n")
+    eventually(lambda: client("exec", "silent", "echo", "here", check=False).stdout == "here\n")
     os.kill(own, signal.SIGSTOP)
     client("kill", "silent")
     ended = state(daemon, "silent")
@@ -257,7 +233,9 @@ async def test_a_template_that_cannot_be_made_leaves_nothing(tmp_path, monkeypat
     with pytest.raises(HostError, match="was not ready"):
         await made.ensure(ready, Shape(128 << 20, 1, "tcg"), print)
     assert list((tmp_path / "templates").iterdir()) == []
-    until(lambda: not [path for path in processes_there() if str(tmp_path) in command_line(path)])
+    eventually(
+        lambda: not [path for path in processes_there() if str(tmp_path) in command_line(path)]
+    )
 
 
 def processes_there() -> list[Path]:

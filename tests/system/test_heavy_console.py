@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from signal import SIGCONT, SIGSTOP
 
 import pytest
@@ -11,7 +11,8 @@ from heft.weights.heavy.qemu import CONSOLE_SIZE
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.serving import emptied, serving
+from tests.harness.pace import eventually
+from tests.harness.serving import emptied
 from tests.harness.terminal import Terminal
 
 SECONDS = 30.0
@@ -21,29 +22,15 @@ LEAVE = "\x1d"
 """Ctrl-]"""
 
 
-@pytest.fixture(scope="module")
-def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image; its first machine makes the template for all."""
-    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def heft(heavy_daemon: Daemon) -> Iterator[Client]:
+def heft(shared_daemon: Daemon) -> Iterator[Client]:
     """Give a client; `deep` is a machine whose devices are all there, and its kernel has spoken."""
-    with emptied(heavy_daemon):
-        client = Client("heft", heavy_daemon)
+    with emptied(shared_daemon):
+        client = Client("heft", shared_daemon)
         options = ("-d", "--name", "deep", "--weight", "heavy", "--privileged", "--network", "none")
         client("run", *options, BUSYBOX, "sh", "-c", f"{SAY.format('first')}; sleep 1000")
         eventually(lambda: "first" in console(client))
         yield client
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)
 
 
 def console(client: Client, *options: str) -> str:
@@ -90,10 +77,10 @@ def test_one_at_a_time_has_it(heft: Client) -> None:
 
 
 def test_a_killed_daemon_gives_it_back_and_the_machine_goes_on(
-    heft: Client, heavy_daemon: Daemon
+    heft: Client, shared_daemon: Daemon
 ) -> None:
     with terminal(heft) as seen:
-        heavy_daemon.restart()
+        shared_daemon.restart()
         assert seen.ended() != 0
     heft("exec", "deep", "sh", "-c", SAY.format("later"))
     eventually(lambda: "later" in console(heft))
@@ -115,21 +102,23 @@ def test_one_who_does_not_read_holds_nobody_up_and_nothing_is_forgotten(heft: Cl
         seen.process.send_signal(SIGCONT)
 
 
-def test_a_panic_is_seen_there_and_told(heft: Client, heavy_daemon: Daemon) -> None:
+def test_a_panic_is_seen_there_and_told(heft: Client, shared_daemon: Daemon) -> None:
     with terminal(heft) as seen:
         panic(heft)
         seen.until("Kernel panic")
         assert seen.ended() == 1
-    eventually(lambda: not state(heavy_daemon)["Running"])
-    assert "panicked" in state(heavy_daemon)["Error"]
+    eventually(lambda: not state(shared_daemon)["Running"])
+    assert "panicked" in state(shared_daemon)["Error"]
 
 
-def test_a_panic_is_told_where_the_client_does_not_read(heft: Client, heavy_daemon: Daemon) -> None:
+def test_a_panic_is_told_where_the_client_does_not_read(
+    heft: Client, shared_daemon: Daemon
+) -> None:
     with terminal(heft) as seen:
         seen.process.send_signal(SIGSTOP)
         panic(heft)
-        eventually(lambda: not state(heavy_daemon)["Running"])
-        assert "panicked" in state(heavy_daemon)["Error"]
+        eventually(lambda: not state(shared_daemon)["Running"])
+        assert "panicked" in state(shared_daemon)["Error"]
         seen.process.send_signal(SIGCONT)
 
 

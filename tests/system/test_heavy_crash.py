@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 
@@ -16,26 +15,11 @@ from heft.guest.monitors import user_of
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.pace import patience
-from tests.harness.serving import emptied, serving
+from tests.harness.pace import eventually, patience
 from tests.system.test_daemon_crash import die_at, points, state
 
 SECONDS = 30.0
 RAN = {"guest.released", "start.released", "start.recorded"}
-
-
-@pytest.fixture(scope="module")
-def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image; its first machine makes the template for all."""
-    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
-    """Give the daemon; afterwards no machine and nothing of one is left."""
-    with emptied(heavy_daemon):
-        yield heavy_daemon
 
 
 def create(daemon: Daemon, name: str, *command: str, **host: object) -> int:
@@ -47,13 +31,6 @@ def create(daemon: Daemon, name: str, *command: str, **host: object) -> int:
         "HostConfig": {"Runtime": "heavy", **host},
     }
     return daemon.request("POST", f"/containers/create?name={name}", body).status
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("point", points("create"))

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +14,7 @@ from heft.host import mounts
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
+from tests.harness.pace import eventually
 from tests.harness.serving import serving
 
 
@@ -124,16 +125,9 @@ def test_a_full_disk_of_the_host_only_holds_a_machine_up(docker, tmp_path):
     writes = "dd if=/dev/zero of=/big bs=1M count=20 conv=fsync 2>/dev/null; wc -c </big"
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(docker, "exec", "writer", "sh", "-c", writes)
-        until(lambda: "stands still until there is room" in docker.daemon.log.read_text())
+        eventually(lambda: "stands still until there is room" in docker.daemon.log.read_text())
         assert not writing.done()
         filler.unlink()
         assert writing.result(30).stdout == f"{20 << 20}\n"
     docker("rm", "-f", "writer")
     mounts.unmount(tmp_path)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

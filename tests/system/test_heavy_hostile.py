@@ -15,6 +15,7 @@ from heft.guest.monitors import user_of
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
+from tests.harness.pace import eventually
 from tests.harness.serving import emptied, serving
 
 MANY = 50
@@ -103,7 +104,7 @@ def test_a_clock_is_right_again_after_its_host_was_away(client: Client) -> None:
     assert client("exec", "late", "date", "-s", f"@{int(time.time()) - 100}").returncode == 0
     assert wrong(client, "late") > 90
     set_the_clock()
-    until(lambda: wrong(client, "late") < RIGHT_SECONDS)
+    eventually(lambda: wrong(client, "late") < RIGHT_SECONDS)
     qemu = process_of(client, "late")
     os.kill(qemu, signal.SIGSTOP)
     time.sleep(1)
@@ -159,13 +160,6 @@ def owner(path: Path) -> int:
         return path.stat().st_uid
     except FileNotFoundError:
         return -1
-
-
-def until(holds) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_who_breaks_out_of_qemu_is_nowhere(client: Client) -> None:

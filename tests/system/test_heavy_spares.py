@@ -1,8 +1,7 @@
 """A guest waits, rehearsed, to become the next heavy machine: which must be like any other."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from tests.harness import leaks
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
+from tests.harness.pace import eventually
 from tests.system.test_daemon_crash import points, state
 
-SECONDS = 60.0
 WAITS, TAKEN = ": a spare guest waits", "the spare guest is taken"
 HEAVY = ("--runtime", "heavy")
 
@@ -50,13 +49,6 @@ def daemon(sparing: Daemon) -> Iterator[Daemon]:
 @pytest.fixture(params=["docker", "heft"])
 def client(request: pytest.FixtureRequest, daemon: Daemon) -> Client:
     return Client(request.param, daemon)
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 def spare_runs(daemon: Daemon) -> list[Path]:

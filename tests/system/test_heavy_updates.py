@@ -12,7 +12,7 @@ from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 from tests.harness.pace import patience
-from tests.harness.serving import emptied, serving
+from tests.harness.serving import emptied
 from tests.system.test_daemon_crash import die_at, points
 
 SECONDS = patience(20)
@@ -21,18 +21,11 @@ PIDS = "cat /sys/fs/cgroup/pids.max"
 QUOTA = ("cpu", "cpu.cfs_quota_us", "cpu.max")
 
 
-@pytest.fixture(scope="module")
-def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image; its first machine makes the template for all."""
-    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def client(heavy_daemon: Daemon) -> Iterator[Client]:
+def client(shared_daemon: Daemon) -> Iterator[Client]:
     """Give a client, and a machine that runs."""
-    with emptied(heavy_daemon):
-        client = Client("docker", heavy_daemon)
+    with emptied(shared_daemon):
+        client = Client("docker", shared_daemon)
         options = ("-d", "--name", "box", "--runtime", "heavy", "--network", "none")
         client("run", *options, BUSYBOX, "sleep", "1000")
         yield client
@@ -100,9 +93,9 @@ def test_more_is_there_after_a_restart(client: Client) -> None:
 
 
 @pytest.mark.parametrize("point", points("update"))
-def test_the_daemon_is_killed_meanwhile(client: Client, heavy_daemon: Daemon, point: str) -> None:
+def test_the_daemon_is_killed_meanwhile(client: Client, shared_daemon: Daemon, point: str) -> None:
     body = {"Memory": 160 << 20, "MemorySwap": 160 << 20, "PidsLimit": 40}
-    die_at(heavy_daemon, point, "POST", "/containers/box/update", body)
+    die_at(shared_daemon, point, "POST", "/containers/box/update", body)
     assert inspected(client)["HostConfig"]["PidsLimit"] == 40
     assert (inside(client, MEMORY), inside(client, PIDS)) == (str(160 << 20), "40")
     done = client("update", "--memory", "300m", "--memory-swap", "600m", "box", check=False)

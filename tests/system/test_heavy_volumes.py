@@ -9,8 +9,6 @@ import socket
 import stat
 import struct
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,26 +25,11 @@ from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 from tests.harness.isolation import CGROUP_PARENT
-from tests.harness.serving import emptied, serving
+from tests.harness.pace import eventually
 from tests.system.test_heavy import process_of
 
-SECONDS = 30.0
 SERVER = Path(shares.PROXY).name[:15]
 """As proc(5) has it in `comm`."""
-
-
-@pytest.fixture(scope="module")
-def heavy_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Give a daemon with one image; its first machine makes the template for all."""
-    with serving(tmp_path_factory.mktemp("heavy")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(heavy_daemon: Daemon) -> Iterator[Daemon]:
-    """Give the daemon; afterwards no machine and nothing of one is left."""
-    with emptied(heavy_daemon):
-        yield heavy_daemon
 
 
 @pytest.fixture
@@ -54,24 +37,10 @@ def client(daemon: Daemon) -> Client:
     return Client("docker", daemon)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Give a directory of the host to be shared."""
-    (tmp_path / "place").mkdir()
-    return tmp_path / "place"
-
-
 def sh(client: Client, script: str, *words: str, weight: str = "heavy", check: bool = True):
     """Run a script in a machine to its end."""
     options = ("--rm", "--runtime", weight, *words)
     return client("run", *options, BUSYBOX, "sh", "-c", script, check=check)
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 def servers(daemon: Daemon, name: str, program: str = SERVER) -> list[int]:

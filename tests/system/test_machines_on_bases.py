@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.harness.client import PROGRAMS, Client
 from tests.harness.daemon import Answer, BasedDaemon, Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 from tests.harness.layers import entry, pack
+from tests.harness.pace import eventually
 from tests.harness.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("clean_host")
@@ -50,13 +51,6 @@ def do(daemon: Daemon, name: str, what: str) -> int:
 
 def bases(daemon: Daemon) -> set[Path]:
     return set((daemon.data / "images" / "bases").iterdir())
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 def test_one_for_all_machines_of_an_image(daemon: Daemon) -> None:

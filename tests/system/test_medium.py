@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,25 +18,11 @@ from heft.weights.medium import uml
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.pace import patience
-from tests.harness.serving import emptied, serving
+from tests.harness.pace import eventually, patience
 from tests.system.test_daemon_crash import die_at, points
 from tests.system.test_daemon_crash import state as status
 
 SECONDS = patience(30)
-
-
-@pytest.fixture(scope="module")
-def medium_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with serving(tmp_path_factory.mktemp("medium")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(medium_daemon: Daemon) -> Iterator[Daemon]:
-    """Give the daemon; afterwards no machine and nothing of one is left."""
-    with emptied(medium_daemon):
-        yield medium_daemon
 
 
 @pytest.fixture
@@ -47,13 +32,6 @@ def docker(daemon: Daemon) -> Client:
 
 def run(client: Client, *words: str, **how):
     return client("run", "--runtime", "medium", *words, check=False, **how)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def state(daemon: Daemon, name: str) -> dict:
@@ -148,7 +126,7 @@ def test_a_daemon_killed_at_each_step_leaves_nothing_half_done(docker, daemon, p
     if ends:
         assert daemon.request("POST", "/containers/box/start").status == 204
     die_at(daemon, point, "POST", f"/containers/box/{'kill' if ends else 'start'}")
-    until(lambda: status(daemon, "box") == ("exited" if ends else "created"))
+    eventually(lambda: status(daemon, "box") == ("exited" if ends else "created"))
     assert daemon.request("POST", "/containers/box/start").status == 204
     assert docker("exec", "box", "echo", "here").stdout == "here\n"
 
@@ -157,7 +135,7 @@ def test_a_panic_is_told_and_the_restart_policy_acts(docker, daemon):
     script = "if mkdir /second; then sync; echo c >/proc/sysrq-trigger; sleep 60; fi; exit 5"
     words = ("-d", "--privileged", "--restart", "on-failure:1", "--name", "again")
     assert run(docker, *words, BUSYBOX, "sh", "-c", script).returncode == 0
-    until(lambda: state(daemon, "again")["Status"] == "exited")
+    eventually(lambda: state(daemon, "again")["Status"] == "exited")
     found = daemon.request("GET", "/containers/again/json").json
     assert (found["RestartCount"], found["State"]["ExitCode"]) == (1, 5)
     flood = "for i in $(seq 3000); do echo a line of the console $i; done >/dev/kmsg; "
@@ -179,7 +157,7 @@ def test_pausing_limits_and_figures(docker, daemon):
     assert docker("logs", "box").stdout == before
     docker("unpause", "box")
     docker("update", "--cpus", "0.5", "--pids-limit", "10", "box")
-    until(lambda: docker("logs", "box").stdout != before)
+    eventually(lambda: docker("logs", "box").stdout != before)
     forks = docker("exec", "box", "sh", "-c", "for i in $(seq 40); do sleep 5 & done", check=False)
     assert "fork" in forks.stderr
     stats = daemon.request("GET", "/containers/box/stats?stream=0&one-shot=1").json
@@ -236,7 +214,7 @@ def test_what_a_killed_kernel_leaves_the_next_daemon_removes(docker, daemon):
         daemon.kill()
         os.kill(int(kernel) if victim == "kernel" else found["State"]["Pid"], signal.SIGKILL)
         daemon.start()
-        until(lambda name=name: state(daemon, name)["Status"] == "exited")
+        eventually(lambda name=name: state(daemon, name)["Status"] == "exited")
         ended = state(daemon, name)
         assert (ended["ExitCode"], ended["Error"]) == (137, "its kernel has ended")
         assert processes_of(user) == []
@@ -297,13 +275,13 @@ def test_its_kernel_killed_all_of_it_is_gone_within_a_second(docker, daemon):
 def test_its_device_killed_the_machine_ends_and_its_policy_acts(docker, daemon):
     words = ("-d", "--name", "box", "--restart", "always")
     assert run(docker, *words, BUSYBOX, "sh", "-c", "echo here; sleep 600").returncode == 0
-    until(lambda: docker("logs", "box").stdout == "here\n")
+    eventually(lambda: docker("logs", "box").stdout == "here\n")
     machine = daemon.request("GET", "/containers/box/json").json["Id"]
     own = {path.name for path in processes_of(user_of(machine))}
     (device,) = (pid for pid in own if parent_of(pid) not in own)
     assert Path("/proc", device, "comm").read_text() == "vsock\n"
     os.kill(int(device), signal.SIGKILL)
-    until(lambda: docker("logs", "box").stdout == "here\nhere\n")
+    eventually(lambda: docker("logs", "box").stdout == "here\nhere\n")
     assert daemon.request("GET", "/containers/box/json").json["RestartCount"] == 1
     assert not own & {path.name for path in processes_of(user_of(machine))}
 

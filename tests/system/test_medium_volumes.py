@@ -8,7 +8,6 @@ import socket
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,35 +23,15 @@ from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 from tests.harness.isolation import CGROUP_PARENT
-from tests.harness.serving import emptied, serving
-from tests.system.test_heavy_volumes import eventually, servers, sh
+from tests.harness.pace import eventually
+from tests.system.test_heavy_volumes import servers, sh
 
 MEDIUM = {"weight": "medium"}
-
-
-@pytest.fixture(scope="module")
-def medium_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with serving(tmp_path_factory.mktemp("medium")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(medium_daemon: Daemon) -> Iterator[Daemon]:
-    """Give the daemon; afterwards no machine and nothing of one is left."""
-    with emptied(medium_daemon):
-        yield medium_daemon
 
 
 @pytest.fixture
 def client(daemon: Daemon) -> Client:
     return Client("docker", daemon)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Give a directory of the host to be shared."""
-    (tmp_path / "place").mkdir()
-    return tmp_path / "place"
 
 
 def run(client: Client, place: Path, name: str = "box") -> None:

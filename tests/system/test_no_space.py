@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from tests.harness.daemon import BasedDaemon, Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 from tests.harness.isolation import CGROUP_PARENT
+from tests.harness.pace import eventually
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 
@@ -134,13 +135,6 @@ def state(daemon: Daemon, name: str) -> dict[str, Any]:
 def names(daemon: Daemon) -> set[str]:
     rows = daemon.request("GET", "/containers/json?all=1").json
     return {row["Names"][0][1:] for row in rows}
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("left", [0, 1 << 20])

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
-from tests.harness.pace import patience
+from tests.harness.pace import eventually, patience
 
 pytestmark = pytest.mark.usefixtures("clean_host")
 
@@ -48,13 +48,6 @@ def run(daemon: Daemon, name: str, script: str, **host: object) -> str:
 def state(daemon: Daemon, name: str) -> dict[str, object]:
     found: dict[str, object] = daemon.request("GET", f"/containers/{name}/json").json["State"]
     return found
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 def logged(daemon: Daemon, name: str) -> str:

@@ -22,36 +22,29 @@ from heft.cli.weighing.figures import Column
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.pace import patience
-from tests.harness.serving import emptied, serving
-from tests.system.test_recovery import eventually
+from tests.harness.pace import eventually, patience
+from tests.harness.serving import emptied
 
 MEASURED = {"warm", "memory", "cpu", "syscall", "fork", "write", "read", "network"}
 
 
-@pytest.fixture(scope="module")
-def weighing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with serving(tmp_path_factory.mktemp("weigh")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def heft(weighing: Daemon) -> Iterator[Client]:
-    with emptied(weighing):
-        yield Client("heft", weighing)
+def heft(shared_daemon: Daemon) -> Iterator[Client]:
+    with emptied(shared_daemon):
+        yield Client("heft", shared_daemon)
 
 
 def machines(daemon: Daemon) -> list[str]:
     return [each["Id"] for each in daemon.request("GET", "/containers/json?all=1").json]
 
 
-def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> None:
+def test_what_is_measured(heft: Client, shared_daemon: Daemon, tmp_path: Path) -> None:
     page, drawing = tmp_path / "page.html", tmp_path / "bars.svg"
     options = ("--json", "--html", page, "--svg", drawing)
     done = heft("weigh", *options, BUSYBOX, "sleep", "0.1", timeout=patience(90))
     found = json.loads(done.stdout)
     columns = {each["weight"]: each for each in found["columns"]}
-    known = weighing.request("GET", "/heft/v1/weights").json["weights"]
+    known = shared_daemon.request("GET", "/heft/v1/weights").json["weights"]
     assert columns.keys() == {"native", *(name for name in known if known[name]["fits"])}
     shown = done.stdout + page.read_text() + drawing.read_text()
     assert ("xen" in shown) == known["medium:xen"]["fits"]
@@ -72,10 +65,10 @@ def test_what_is_measured(heft: Client, weighing: Daemon, tmp_path: Path) -> Non
     assert "native: measuring" in done.stderr
     assert ElementTree.fromstring(drawing.read_text()).tag.endswith("svg")
     assert "<td>computing</td>" in page.read_text()
-    assert machines(weighing) == []
+    assert machines(shared_daemon) == []
 
 
-def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) -> None:
+def test_a_command_that_is_ended_leaves_nothing(heft: Client, shared_daemon: Daemon) -> None:
     place = Path(tempfile.gettempdir())
     before = sorted(place.glob("*heft*weigh*"))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
@@ -85,7 +78,7 @@ def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) 
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        eventually(lambda: len(machines(weighing)) > 0)
+        eventually(lambda: len(machines(shared_daemon)) > 0)
         process.send_signal(number)
         process.wait(timeout=patience(20))
         # What was killed left the removal to the machine's own end, or to the next command.
@@ -98,9 +91,9 @@ def test_a_command_that_is_ended_leaves_nothing(heft: Client, weighing: Daemon) 
                     timeout=1,
                     check=False,
                 )
-            eventually(lambda: len(machines(weighing)) <= 1)
+            eventually(lambda: len(machines(shared_daemon)) <= 1)
         else:
-            assert machines(weighing) == []
+            assert machines(shared_daemon) == []
     assert sorted(place.glob("*heft*weigh*")) == before
 
 
@@ -116,16 +109,16 @@ class Interrupted(ApiClient):
 
 @pytest.mark.parametrize("command", [[], ["true"]])
 def test_one_that_is_ended_as_it_makes_a_machine_removes_it(
-    heft: Client, weighing: Daemon, command: list[str]
+    heft: Client, shared_daemon: Daemon, command: list[str]
 ) -> None:
-    code = weighing.request("GET", "/heft/v1/probe").body
-    client = Interrupted(Address(path=str(weighing.socket)))
+    code = shared_daemon.request("GET", "/heft/v1/probe").body
+    client = Interrupted(Address(path=str(shared_daemon.socket)))
     scale = owners.Scale(client, BUSYBOX, command, None)
     measure = partial(scale._time_command) if command else partial(scale.weigh, program=code)
     before = signal.getsignal(signal.SIGINT)
     with closing(client), pytest.raises(KeyboardInterrupt):
         measure(Column("light"))
-    assert machines(weighing) == []
+    assert machines(shared_daemon) == []
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -140,8 +133,8 @@ def test_whose_machine_it_was() -> None:
     assert not owners._is_gone("")
 
 
-def test_a_sink_takes_from_many_at_once(weighing: Daemon) -> None:
-    code = weighing.request("GET", "/heft/v1/probe").body
+def test_a_sink_takes_from_many_at_once(shared_daemon: Daemon) -> None:
+    code = shared_daemon.request("GET", "/heft/v1/probe").body
     with program.here(code) as here, program.sink(here, "127.0.0.1") as to, ExitStack() as stack:
         assert to is not None
 
@@ -157,7 +150,7 @@ def test_a_sink_takes_from_many_at_once(weighing: Daemon) -> None:
         assert silent[0].recv(1) == b""
 
 
-def test_what_cannot_be_weighed(heft: Client, weighing: Daemon) -> None:
+def test_what_cannot_be_weighed(heft: Client, shared_daemon: Daemon) -> None:
     done = heft("weigh", "nothing", check=False)
     assert done.returncode == 1
     assert "nothing" in done.stderr

@@ -15,13 +15,12 @@ from heft.weights.medium.xen import configuration
 from tests.harness.client import Client
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
-from tests.harness.pace import patience
+from tests.harness.pace import eventually, patience
 from tests.harness.serving import emptied, serving
 from tests.system.test_daemon_crash import die_at, points
 from tests.system.test_daemon_crash import state as status
 
 pytestmark = pytest.mark.xen
-SECONDS = patience(10)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +54,6 @@ def domains() -> list[str]:
 
 def run(client: Client, *words: str, **how):
     return client("run", "--runtime", "medium:xen", *words, check=False, **how)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def state(daemon: Daemon, name: str) -> dict:
@@ -126,7 +118,7 @@ def test_exec_figures_pausing_and_limits(docker, daemon):
     time.sleep(3)
     assert docker("logs", "box").stdout == before
     docker("unpause", "box")
-    until(lambda: docker("logs", "box").stdout != before)
+    eventually(lambda: docker("logs", "box").stdout != before)
 
 
 def test_a_killed_daemon_is_no_matter(docker, daemon):
@@ -136,7 +128,7 @@ def test_a_killed_daemon_is_no_matter(docker, daemon):
     daemon.restart()
     assert domains() == before
     seen = docker("logs", "box").stdout
-    until(lambda: docker("logs", "box").stdout != seen)
+    eventually(lambda: docker("logs", "box").stdout != seen)
     assert docker("exec", "box", "echo", "there").stdout == "there\n"
     lines = docker("logs", "box").stdout.split()
     assert lines == [str(number) for number in range(len(lines))]
@@ -146,14 +138,14 @@ def test_a_panic_is_told(docker, daemon):
     crash = "sleep 1; echo c >/proc/sysrq-trigger; sleep 600"
     words = ("--privileged", "--name", "box", BUSYBOX, "sh", "-c", crash)
     assert run(docker, *words).returncode == 137
-    until(lambda: state(daemon, "box")["Status"] == "exited")
+    eventually(lambda: state(daemon, "box")["Status"] == "exited")
     assert state(daemon, "box")["Error"] == "the guest's kernel panicked: sysrq triggered crash"
 
 
 def test_a_domain_destroyed_by_others_is_seen(docker, daemon):
     assert run(docker, "-d", "--name", "box", BUSYBOX, "sleep", "6000").returncode == 0
     subprocess.run(["xl", "destroy", domain_of(daemon, "box")], check=True)
-    until(lambda: state(daemon, "box")["Status"] == "exited")
+    eventually(lambda: state(daemon, "box")["Status"] == "exited")
     ended = state(daemon, "box")
     assert (ended["ExitCode"], ended["Error"]) == (137, "its domain was destroyed")
 
