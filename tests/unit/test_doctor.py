@@ -26,7 +26,9 @@ from heft.doctor import (
 from heft.doctor.catalog import CHECKS, examine
 from heft.doctor.check import (
     FOREIGN,
+    HEAVY,
     LIGHT,
+    MEDIUM,
     WEIGHTS,
     Check,
     Host,
@@ -38,6 +40,7 @@ from heft.doctor.check import (
     unknown,
 )
 from heft.doctor.report import document, table, verdict
+from heft.guest import architectures, kits
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 
@@ -178,14 +181,24 @@ def test_the_profile_must_be_one(tmp_path):
     assert files.seccomp_profile(host).detail == "/etc/containers/seccomp.json, 2 rules"
 
 
-def test_a_kernel_for_guests_is_a_kit_or_can_be_fetched(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("weight", "its"), [(HEAVY, "own"), (MEDIUM, "uml")])
+def test_a_kernel_for_guests_is_a_kit_or_can_be_fetched(tmp_path, monkeypatch, weight, its):
     host = Host(root=tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert files.kernels(host) == there("fetched on first need")
+    assert files.kernels(host, weight) == there("fetched on first need")
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert files.kernels(host).detail == "no guest kit, and no apt-get, dpkg-deb to fetch one"
-    put(tmp_path, "/var/lib/heft/kits/own/kit.json", "{}")
-    assert files.kernels(host) == there("kits: own")
+    none = lacking("no guest kit, and no apt-get, dpkg-deb to fetch one")
+    assert files.kernels(host, weight) == none
+    for kit in {"own", "uml", "debian-arm64"} - {its}:
+        put(tmp_path, f"/var/lib/heft/kits/{kit}/kit.json", "{}")
+    assert files.kernels(host, weight) == none, "another's"
+    put(tmp_path, f"/var/lib/heft/kits/{its}/kit.json", "{}")
+    assert files.kernels(host, weight) == there(f"kits: {its}")
+
+
+def test_the_kits_that_are_not_of_heavy_machines_here_are_all_known():
+    others = {each.kit for each in architectures.ALL.values()} - {kits.DEFAULT}
+    assert set(files.KITS) == {kits.PROCESS, kits.XEN, *others}
 
 
 def test_registered_emulators(tmp_path):
@@ -314,6 +327,7 @@ def test_every_check_concerns_a_weight_and_says_what_to_do():
         assert not check.required & check.helps, check.name
         assert check.lack, check.name
         assert check.remedy, check.name
+    assert not [name for name in names if "vhost" in name], "nothing of Heft's uses it"
 
 
 def test_the_command_line(capsys):

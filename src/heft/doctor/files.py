@@ -12,7 +12,7 @@ from heft.doctor.check import (
     FOREIGN,
     HEAVY,
     LIGHT,
-    OWN_KERNEL,
+    MEDIUM,
     Check,
     Finding,
     Host,
@@ -31,6 +31,11 @@ FIRMWARE = (
 UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
 FETCHERS = ("apt-get", "dpkg-deb")
 """What fetches and unpacks the package of a guest's kernel."""
+KITS = {
+    **dict.fromkeys(("uml", "debian-xen"), MEDIUM),
+    **dict.fromkeys(("debian-arm64", "debian-ppc64el", "debian-riscv64", "debian-s390x"), FOREIGN),
+}
+"""Whose machines have a kit; all others, of whatever name, are heavy ones'."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _HANDLERS = "/proc/sys/fs/binfmt_misc"
 
@@ -56,11 +61,15 @@ def seccomp_profile(host: Host) -> Finding:
     return lacking(f"no {PROFILES[1]}")
 
 
-def kernels(host: Host) -> Finding:
-    """Look for guest kits, or for what fetches one on first need (`guest.kernel_packages`)."""
+def kernels(host: Host, weight: str) -> Finding:
+    """Look for guest kits of a weight, or for what fetches one on first need.
+
+    (`heft.guest.kits`, `heft.guest.kernel_packages`)
+    """
     with contextlib.suppress(OSError):  # they are root's alone
         kits = host.path(f"{host.data}/kits").glob("*/kit.json")
-        found = sorted(path.parent.name for path in kits)
+        names = sorted(path.parent.name for path in kits)
+        found = [name for name in names if KITS.get(name, HEAVY) == weight]
         if found:
             return there(f"kits: {', '.join(found)}")
     if absent := [name for name in FETCHERS if shutil.which(name) is None]:
@@ -147,11 +156,19 @@ CHECKS = (
         remedy="echo heft:1000000:65536 >> /etc/subuid; the same in /etc/subgid",
     ),
     Check(
-        name="kernel for guests",
+        name="kernel of medium machines",
         kind=Kind.FILE,
-        probe=kernels,
-        required=OWN_KERNEL,
-        lack="there is no kernel for guests to boot",
+        probe=partial(kernels, weight=MEDIUM),
+        required=weights(MEDIUM),
+        lack="there is no kernel for medium machines to run",
+        remedy="install apt and dpkg, which fetch it (user-mode-linux)",
+    ),
+    Check(
+        name="kernel of heavy machines",
+        kind=Kind.FILE,
+        probe=partial(kernels, weight=HEAVY),
+        required=weights(HEAVY),
+        lack="there is no kernel for heavy machines to boot",
         remedy="heft kit pull --kernel FILE, with a kernel of your own",
     ),
     Check(

@@ -145,17 +145,6 @@ def huge_pages(host: Host) -> Finding:
     return lacking(chosen) if chosen == "never" else there(chosen)
 
 
-def _device(name: str, path: str, lack: str, remedy: str) -> Check:
-    return Check(
-        name=name,
-        kind=Kind.KERNEL,
-        probe=partial(device, path),
-        helps=weights(HEAVY),
-        lack=lack,
-        remedy=remedy,
-    )
-
-
 CHECKS = (
     Check(
         name="KVM",
@@ -190,23 +179,13 @@ CHECKS = (
         lack="disks of heavy machines are served by threads",
         remedy="sysctl -w kernel.io_uring_disabled=0",
     ),
-    _device(
-        "vhost-net",
-        "/dev/vhost-net",
-        "packets of heavy machines go through QEMU",
-        "modprobe vhost_net",
-    ),
-    _device(
-        "vhost-vsock",
-        "/dev/vhost-vsock",
-        "the agent is talked to over a virtio serial port",
-        "modprobe vhost_vsock",
-    ),
-    _device(
-        "vfio",
-        "/dev/vfio/vfio",
-        "no device of the host can be handed to a heavy machine",
-        "boot with intel_iommu=on or amd_iommu=on; modprobe vfio-pci",
+    Check(
+        name="vfio",
+        kind=Kind.KERNEL,
+        probe=partial(device, "/dev/vfio/vfio"),
+        helps=weights(HEAVY),
+        lack="no device of the host can be handed to a heavy machine",
+        remedy="boot with intel_iommu=on or amd_iommu=on; modprobe vfio-pci",
     ),
     Check(
         name="transparent huge pages",
