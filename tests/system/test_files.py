@@ -166,6 +166,21 @@ def test_statuses(daemon: Daemon) -> None:
     assert daemon.request("POST", "/commit").status == 400
 
 
+MANY = """
+name=$(printf %0200d 0)
+while [ ${#PWD} -lt 3500 ]; do mkdir $name && cd $name; done
+i=0; while [ $i -lt 20000 ]; do : > $i; i=$((i + 1)); done
+"""
+
+
+def test_more_changes_than_a_daemon_has_memory_for(daemon: Daemon) -> None:
+    machine(daemon, cmd=MANY)
+    assert daemon.request("POST", "/containers/box/wait").json["StatusCode"] == 0
+    answer = daemon.request("GET", "/containers/box/changes")
+    assert answer.status == 500
+    assert answer.message.startswith("container box has changed too many files to list")
+
+
 RACE = """
 mkdir -p /r/real; echo mine > /r/real/secret
 while true; do

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from heft.errors import HostError, InvalidArgument
-from heft.guest import filing
 from heft.guest.filing import GuestFiles
 from heft.guest.protocol import Tag
 from heft.guest.records import Fields, Record
+from heft.model import files as model_files
 from heft.model.files import Change, ChangeKind, Landing
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ async def test_a_file_that_is_none(answer: Fields) -> None:
 
 
 async def test_changes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filing, "MOST_CHANGES", 10)
+    monkeypatch.setattr(model_files, "MOST_CHANGES", 10)
     with pytest.raises(HostError, match="too many files to list"):
         await files(Guest(*[row("/a")] * 11)).changes()
 
 
 async def test_few_changes_of_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of half a million names of 16 KiB each the daemon would take 8 GiB."""
-    monkeypatch.setattr(filing, "MOST_TOLD", 1 << 20)
+    monkeypatch.setattr(model_files, "MOST_TOLD", 1 << 20)
     long = row("/" + "a" * 16_000)
     assert len(await files(Guest(*[long] * 60)).changes()) == 60
     with pytest.raises(HostError, match="too many files to list"):

@@ -17,7 +17,7 @@ from heft.guest.protocol import Operation, ProtocolError, Tag
 from heft.guest.records import Fields, Record
 from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
 from heft.images.decompression import Decompressor
-from heft.model.files import Change, ChangeKind, FileStatus, missing
+from heft.model.files import Change, ChangeKind, FileStatus, check_changes, missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from heft.guest.transfers import Transfers
     from heft.model.files import Landing
 
-MOST_CHANGES = 500_000
-"""What one machine may tell of: a file each."""
-MOST_TOLD = 64 << 20
-"""Bytes in which it may tell of them."""
 _LONGEST_CHANGE = 16 << 10
 _FIELD = struct.Struct("<HHI")
 _SIGN = 1 << 63
@@ -78,8 +74,7 @@ class GuestFiles:
                 text += block
                 told += len(block)
                 found += await asyncio.to_thread(list, _taken(text))
-                if len(found) > MOST_CHANGES or told > MOST_TOLD:
-                    raise HostError(f"container {self._name} has changed too many files to list")
+                check_changes(len(found), told, self._name)
         if text:
             raise HostError(f"the guest of {self._name} broke its list of changes off")
         return tuple(found)

@@ -8,7 +8,12 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from heft.errors import NotFound
+from heft.errors import HostError, NotFound
+
+MOST_CHANGES = 500_000
+"""What is told of the changes of one machine: they are all in the daemon's memory."""
+MOST_TOLD = 64 << 20
+"""Bytes in which it is told."""
 
 
 class FileStatus(NamedTuple):
@@ -52,3 +57,12 @@ class Landing(NamedTuple):
 def missing(path: str, name: str) -> NotFound:
     """Give the error for a path that a machine has not."""
     return NotFound(f"Could not find the file {path} in container {name}")
+
+
+def check_changes(count: int, size: int, name: str) -> None:
+    """Raise `HostError` where so many changes, told in so many bytes, are too many."""
+    if count > MOST_CHANGES or size > MOST_TOLD:
+        raise HostError(
+            f"container {name} has changed too many files to list",
+            hint="`commit` and `export` have no such bound",
+        )

@@ -19,7 +19,7 @@ from heft.files.looking import look
 from heft.files.plan import Mount, Plan, Tree
 from heft.files.streaming import Work
 from heft.files.tasks import Task
-from heft.model.files import Change, ChangeKind, FileStatus, missing
+from heft.model.files import Change, ChangeKind, FileStatus, check_changes, missing
 from heft.model.machine import MountKind
 from heft.weights.light import roots
 
@@ -88,12 +88,13 @@ class Reach:
 
     async def changes(self, launch: Launch) -> tuple[Change, ...]:
         """Give what the machine has changed of its image."""
-        text = bytearray()
+        text, rows = bytearray(), 0
         async with self._given(launch, Task.CHANGES) as blocks:
             async for block in blocks:
                 text += block
-        lines = msgspec.json.Decoder(tuple[str, ChangeKind]).decode_lines(bytes(text))
-        return tuple(Change(path, kind) for path, kind in lines)
+                rows += block.count(b"\n")
+                check_changes(rows, len(text), launch.name)
+        return await asyncio.to_thread(_changes, text)
 
     @contextlib.asynccontextmanager
     async def pack_layer(self, launch: Launch) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -151,6 +152,11 @@ def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _changes(text: bytearray) -> tuple[Change, ...]:
+    lines = msgspec.json.Decoder(tuple[str, ChangeKind]).decode_lines(text)
+    return tuple(Change(path, kind) for path, kind in lines)
 
 
 def _look(root: int, path: str, name: str) -> FileStatus:
