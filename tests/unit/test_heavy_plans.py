@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,12 @@ from heft.host.grouping import Limits, settings
 from heft.weights.base import Resources
 from heft.weights.heavy import qemu
 from heft.weights.heavy.qemu import Card, Disks
+from heft.weights.heavy.spares import Spares
+from tests.unit.test_guest_refusals import PLAIN
+
+if TYPE_CHECKING:
+    from heft.host.cgroups import Group
+    from heft.weights.heavy.guests import Guests, Plan
 
 SHAPE = Shape(memory=256 << 20, cpus=1, accelerator="tcg")
 DISKS = Disks(base=10, upper=11)
@@ -203,3 +211,13 @@ def test_a_jail_takes_every_privilege_before_the_program():
         "--bounding-set -all --no-new-privs",
     ):
         assert wanted in text
+
+
+async def test_a_machine_may_be_gone_when_a_spare_like_it_is_thought_of(tmp_path):
+    """Its start is over then: nothing that is asked of its disk may fail it."""
+    machine = replace(PLAIN, root=replace(PLAIN.root, upper=tmp_path / "gone"))
+    plan = cast("Plan", SimpleNamespace(template=object()))
+    spares = Spares(tmp_path, cast("Guests", None), seconds=60)
+    spares.used(machine, plan, 1 << 30)
+    assert await spares.take(machine, plan, cast("Group", None), 1 << 30) is None
+    await spares.close()

@@ -183,9 +183,10 @@ def check(path: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def guarded(path: Path, machine: str) -> AsyncIterator[None]:
+async def guarded(path: Path, machine: str) -> AsyncIterator[int]:
     """Hold that a guest is only started with an upper that is whole, as far as can be seen.
 
+    Gives its bytes, which a guest cannot change.
     What its last guest found is mended first, where that goes without loss. When what is done
     inside fails, and no guest has it any more, all of it is looked through: a kernel's word for
     damage is "invalid argument". Raises `HostError` that names the machine and its disk.
@@ -197,8 +198,9 @@ async def guarded(path: Path, machine: str) -> AsyncIterator[None]:
         damage = await asyncio.to_thread(check, path)
     if damage:
         raise _damaged(machine, damage)
+    size = await asyncio.to_thread(_size, path)
     try:
-        yield
+        yield size
     except NoSpace:
         raise
     except HostError as error:
@@ -210,6 +212,11 @@ async def guarded(path: Path, machine: str) -> AsyncIterator[None]:
         if damage:
             raise _damaged(machine, damage) from error
         raise
+
+
+def _size(path: Path) -> int:
+    with translated(f"look at {path}"):
+        return path.stat().st_size
 
 
 def _damaged(machine: str, damage: str) -> HostError:

@@ -52,11 +52,11 @@ class Started:
 
 
 def start(
-    launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...], largest: int = 0
+    launch: Launch, plan: Plan, group: Group, served: tuple[Served, ...], largest: int
 ) -> Started:
     """Start the QEMU of a machine in its group and jail. Raises `HostError`.
 
-    `largest` are the bytes of the largest file that it may make; 0: those of the machine's disk.
+    `largest` are the bytes of the largest file that it may make: those of the machine's disk.
     """
     run, user = RunDirectory(launch.run), user_of(launch.id)
     kit, shape, template = plan.kit, plan.shape, plan.template
@@ -91,7 +91,7 @@ def start(
         groups = " ".join(map(str, group.directories()))
         passed += [each.connection for each in served]
         inside = jail.command(place, (*command, *qemu.shares(shape, served)))
-        most = str(-(-(largest or os.fstat(disks.upper).st_size) // FILE_BLOCK))
+        most = str(-(-largest // FILE_BLOCK))
         process = processes.spawn(
             ("sh", "-c", BOUNDED, "sh", most, groups, *inside), stderr=errors, pass_fds=passed
         )

@@ -99,13 +99,13 @@ class Spares:
 
     # To become a machine
 
-    async def take(self, launch: Launch, plan: Plan, group: Group) -> Taken | None:
-        """Let the spare, if there is one for it, be the guest of a machine.
+    async def take(self, launch: Launch, plan: Plan, group: Group, size: int) -> Taken | None:
+        """Let the spare, if there is one for it, be the guest of a machine with a disk of a size.
 
         Its run is the machine's then, in the machine's control group, with the machine's disks.
         """
         spare = self._spare
-        if spare is None or not _can_be(launch) or not spare.is_for(plan, _size(launch)):
+        if spare is None or not _can_be(launch) or not spare.is_for(plan, size):
             return None
         self._spare = None
         plugging = asyncio.create_task(_plug(spare, launch))
@@ -128,11 +128,14 @@ class Spares:
         _log.debug("%s: the spare guest is taken", launch.id)
         return Taken(spare.started, plugging)
 
-    def used(self, launch: Launch, plan: Plan) -> None:
-        """Hear that a machine was started: there is to be a spare for the next one like it."""
+    def used(self, launch: Launch, plan: Plan, size: int) -> None:
+        """Hear that a machine was started: there is to be a spare for the next one like it.
+
+        It may be gone already, with its disk, which has so many bytes.
+        """
         if not self._seconds or plan.template is None or not _can_be(launch):
             return
-        self._like, self._used = (launch, plan, _size(launch)), time.monotonic()
+        self._like, self._used = (launch, plan, size), time.monotonic()
         self._moved.set()
         if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._keep())
@@ -199,13 +202,6 @@ class Spares:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         await self._drop()
-
-
-def _size(launch: Launch) -> int:
-    """Give the bytes of a machine's disk. Raises `HostError`."""
-    disk = launch.root.upper / qemu.UPPER
-    with translated(f"look at {disk}"):
-        return disk.stat().st_size
 
 
 def _can_be(launch: Launch) -> bool:

@@ -197,14 +197,17 @@ class HeavyWeight(Runs[_Watched]):
         self._beginning.add(launch.id)
         try:
             disk = launch.root.upper / qemu.UPPER
-            async with disks.guarded(disk, launch.name), self._spawned(launch) as guest:
+            async with (
+                disks.guarded(disk, launch.name) as size,
+                self._spawned(launch, size) as guest,
+            ):
                 yield guest
         finally:
             self._beginning.discard(launch.id)
             await self._guests.release(launch)
 
     @contextlib.asynccontextmanager
-    async def _spawned(self, launch: Launch) -> AsyncIterator[_Guest]:
+    async def _spawned(self, launch: Launch, size: int) -> AsyncIterator[_Guest]:
         plan = await self._guests.plan(launch)
         if launch.run.exists():
             await self.discard(launch)
@@ -215,11 +218,11 @@ class HeavyWeight(Runs[_Watched]):
             await asyncio.to_thread(grouping.make, group, limits)
             reach("heavy.grouped")
             async with shares.serve(launch, group, self._guests.server) as shared:
-                taken = await self._spares.take(launch, plan, group)
+                taken = await self._spares.take(launch, plan, group, size)
                 if taken is not None:
                     started = taken.started
                 else:
-                    started = hypervisor.start(launch, plan, group, shared.served)
+                    started = hypervisor.start(launch, plan, group, shared.served, size)
                 reach("heavy.spawned")
                 try:
                     run = self._run_of(launch, started.monitor)
@@ -233,7 +236,7 @@ class HeavyWeight(Runs[_Watched]):
                     if taken is not None:
                         await asyncio.wait({taken.plugged})
             undo.commit()
-        self._spares.used(launch, plan)
+        self._spares.used(launch, plan, size)
 
     async def _begin(self, begin: Callable[[Surroundings], Awaitable[None]], guest: _Guest) -> None:
         """Let QEMU take its state, and the guest become the machine."""
