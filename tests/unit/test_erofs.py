@@ -1,6 +1,7 @@
 """EROFS as it is on a disk: what is packed can be read again by the kernel's rules."""
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from heft.host.crc32c import crc32c
 from heft.images import erofs
 from heft.images.erofs import BLOCK, Node, Unfit
+from heft.images.erofs_file import PAGE, ErofsFile
 
 NAMES = st.sets(
     st.binary(min_size=1, max_size=255).filter(lambda name: not {0, ord("/")} & set(name)),
@@ -49,6 +51,19 @@ def test_the_superblock_has_its_checksum() -> None:
     assert not any(block[:1024])
     (checksum,) = struct.unpack_from("<I", block, 1028)
     assert checksum == crc32c(block[1024:1028] + bytes(4) + block[1032:])
+
+
+@pytest.mark.parametrize("contents", [0, 1, PAGE // BLOCK - 3, PAGE // BLOCK - 2])
+def test_its_file_ends_where_a_page_of_any_guest_does(tmp_path: Path, contents: int) -> None:
+    """A guest of ppc64le that was restored read beyond the end of its disk, and had no root."""
+    with (tmp_path / "base").open("w+b") as file, (tmp_path / "metadata").open("w+b") as metadata:
+        made = ErofsFile(file.fileno(), metadata.fileno())
+        made.content.add(bytes(contents * BLOCK))
+        made.finish(made.add(Node(0o040755, 0, 0, 0, 0, 2, 0, inline=True), b""), bytes(16))
+    found = (tmp_path / "base").read_bytes()
+    (blocks,) = struct.unpack_from("<I", found, 1024 + 36)
+    assert blocks == contents + 2
+    assert len(found) == blocks * BLOCK + -blocks * BLOCK % PAGE
 
 
 def test_times_before_1970() -> None:

@@ -12,6 +12,9 @@ import os
 from heft.images import erofs
 from heft.images.erofs import BLOCK, INODE_SIZE, SLOT, Node, Unfit
 
+PAGE = 64 << 10
+"""The largest page that a guest's kernel has (that of ppc64le). It reads whole ones, the last too,
+and one that was restored from a template does not know that the disk ends within it."""
 _PIECE = 1 << 20
 _LOOK_EVERY = 8 << 20
 """Bytes after which it is looked whether the disk has room left."""
@@ -152,3 +155,4 @@ class ErofsFile:
             raise Unfit(f"a file system of {blocks} blocks")
         first = erofs.superblock(root, self._count, blocks, begin // BLOCK, uuid)
         _write(self._file, first, 0)
+        os.ftruncate(self._file, self.content.end + -self.content.end % PAGE)
