@@ -14,6 +14,7 @@ from heft.guest.protocol import Tag
 from heft.guest.records import Fields, Record
 from heft.model import files as model_files
 from heft.model.files import Change, ChangeKind, Landing
+from heft.tars import headers
 
 if TYPE_CHECKING:
     from heft.guest.transfers import Transfers
@@ -22,17 +23,18 @@ if TYPE_CHECKING:
 class Guest:
     """Says what it is told to say, and keeps what it is given."""
 
-    def __init__(self, *said: bytes) -> None:
+    def __init__(self, *said: bytes, name: str = "") -> None:
         self.said = said
+        self.answer = Record(Fields().text(Tag.NAME, name).encode())
         self.taken = b""
 
     @asynccontextmanager
-    async def given(self, _: object, __: object) -> AsyncIterator[tuple[None, Any]]:
+    async def given(self, _: object, __: object) -> AsyncIterator[tuple[Record, Any]]:
         async def blocks() -> AsyncIterator[bytes]:
             for each in self.said:
                 yield each
 
-        yield None, blocks()
+        yield self.answer, blocks()
 
     async def take(self, _: object, source: AsyncIterator[bytes]) -> None:
         async for block in source:
@@ -96,6 +98,42 @@ async def test_a_file_that_is_none(answer: Fields) -> None:
     told = GuestFiles(cast("Transfers", Liar(answer)), "box")
     with pytest.raises(HostError, match="told of a file that is none"):
         await told.status("/a")
+
+
+DIRECTORY = headers.encode(b"etc/", kind=headers.DIRECTORY)
+SSH = headers.encode(b".ssh/", kind=headers.DIRECTORY)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/etc", "etc"), ("/etc/", "etc"), ("/etc/.", "."), ("/a/..", "/")]
+)
+async def test_what_is_given_is_called_as_it_was_asked_for(path: str, name: str) -> None:
+    """Else a guest that says it is the whole root gives files of any name to who asked for one."""
+    for told in (".", "", "/", "other"):
+        guest = Guest(DIRECTORY, SSH, name=told)
+        async with files(guest).pack(path) as (status, given):
+            assert status.name == name
+            if name == "etc":
+                with pytest.raises(HostError, match=r"'\.ssh/' was not asked for"):
+                    await drained(given)
+            else:
+                await drained(given)
+
+
+async def test_an_export_is_looked_at_as_well() -> None:
+    out = headers.encode(b"up", kind=headers.SYMLINK, link=b"/etc")
+    for good in (SSH, out):
+        async with files(Guest(good, headers.encode(b"f"), headers.END)).pack_root() as given:
+            await drained(given)
+    for bad in (headers.encode(b"../f"), out + headers.encode(b"up/f"), os.urandom(512)):
+        async with files(Guest(bad)).pack_root() as given:
+            with pytest.raises(HostError, match="a tar that is none"):
+                await drained(given)
+
+
+async def drained(given: AsyncIterator[bytes]) -> None:
+    async for _ in given:
+        pass
 
 
 async def test_changes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,45 @@ def link(name: str, target: str) -> bytes:
 GOOD = entry("x/", kind=headers.DIRECTORY) + entry("x/a", b"a" * 700) + link("x/l", "/etc")
 
 
+HOLES = {
+    b"GNU.sparse.major": b"1",
+    b"GNU.sparse.minor": b"0",
+    b"GNU.sparse.name": b"x/f",
+    b"GNU.sparse.realsize": b"0",
+}
+
+
+def holes(name: str = "x/GNUSparseFile.0/f", **fields: object) -> bytes:
+    """Give a file with holes, as the agent does, but for what is said."""
+    given = {**HOLES, **{key.replace("_", ".").encode(): value for key, value in fields.items()}}
+    return entry(name, records={key: value for key, value in given.items() if value is not None})
+
+
 def hostile() -> Iterator[tuple[str, bytes]]:
+    # What is there already where it is unpacked may be a link, left there by a tar before this one.
+    yield "no directory that was given", entry("x/other/f", b"x")
+    yield "no directory that was given", entry("x/h", kind=headers.LINK, link=b"x/other/shadow")
+    yield (
+        "no directory that was given",
+        (
+            entry("x/d/", kind=headers.DIRECTORY)
+            + entry("x/d", kind=headers.LINK, link=b"x/a")
+            + entry("x/d/f", b"x")
+        ),
+    )
+    # Go takes the header's own name where a record has no value, or where not all is there that
+    # makes a file one with holes.
+    yield "without a value", entry("x/l/f", b"x", records={b"path": b""})
+    yield "without a value", entry("x/h", kind=headers.LINK, records={b"linkpath": b""})
+    yield "file with holes", holes("x/l/f", GNU_sparse_major=None)
+    yield "file with holes", holes(GNU_sparse_realsize=None)
+    yield "file with holes", holes(GNU_sparse_major=b"0")
+    yield "file with holes", holes(GNU_sparse_minor=b"1")
+    yield "file with holes", holes("x/l/f")
+    yield "file with holes", entry("x/GNUSparseFile.0/f", kind=headers.DIRECTORY, records=HOLES)
+    yield "leads through a link", link("x/GNUSparseFile.0", "/etc") + holes()
+    yield "comes after its end", bytes(512) + entry("x/b", b"x")
+    yield "invalid number", entry("x/f", records={b"uid": b"1_0"})
     yield "leads through a link", entry("x/l/f", b"x")
     yield "leads through a link", entry("x/l", b"x")
     yield "leads through a link", entry("x/./l//f", b"x")
@@ -51,7 +89,7 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield "unknown kind", b"x/f".ljust(257, b"\0") + b"ustar  \0" + bytes(247)
     yield "has content", entry("x/d", b"x" * 512, kind=headers.DIRECTORY)
     yield "unknown extended header", entry("x/f", records={b"GNU.sparse.map": b"0,1"})
-    yield "was not asked for", entry("x/f", records={b"GNU.sparse.name": b"y"})
+    yield "was not asked for", holes("y/GNUSparseFile.0/f", GNU_sparse_name=b"y/f")
     yield "belongs to nothing", entry("x/" + "n" * 300)[:1024] * 2
     yield "a tar that is none", os.urandom(512)
 
@@ -59,7 +97,8 @@ def hostile() -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize(("why", "content"), list(hostile()))
 @pytest.mark.parametrize("cut", [1, 300, 1 << 16])
 def test_what_could_land_elsewhere_is_not_passed_on(why: str, content: bytes, cut: int) -> None:
-    look(GOOD + headers.END, cut)
+    look(GOOD + headers.END + bytes(headers.BLOCK), cut)
+    look(GOOD + holes() + headers.END, cut)
     if "kind" in why and content.startswith(b"x/f"):
         content = _summed(content)
     with pytest.raises(HostError, match=why):
@@ -72,9 +111,14 @@ def _summed(head: bytes) -> bytes:
 
 
 def test_links_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "MOST_LINKS", 1000)
-    with pytest.raises(HostError, match="too many links"):
-        look(b"".join(link(f"x/{number:010}", "a") for number in range(100)))
+    """Each takes the daemon some 100 bytes besides its name, however short that is."""
+    monkeypatch.setattr(outgoing, "MOST_NAMES", 1000)
+    top = entry("x/", kind=headers.DIRECTORY)
+    for kind in (headers.SYMLINK, headers.DIRECTORY):
+        names = [entry(f"x/{number}", kind=kind) for number in range(10)]
+        look(top + b"".join(names[:5]))
+        with pytest.raises(HostError, match="too many links"):
+            look(top + b"".join(names))
 
 
 @pytest.mark.parametrize("name", ["top", ".", "/"])

@@ -7,7 +7,7 @@ import posixpath
 import stat
 
 from heft.host import paths
-from heft.model.files import FileStatus
+from heft.model.files import FileStatus, called
 
 _MOST_LINKS = 40
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -24,7 +24,7 @@ class Place:
         self._root = root
         self.clean = posixpath.normpath("/" + path.lstrip("/"))
         dotted = path.rstrip("/").endswith("/.")
-        self.shown = "." if dotted else posixpath.basename(self.clean) or "/"
+        self.shown = called(path)
         """What it is called in a tar of it."""
         self.is_directory = dotted or path.endswith("/")
         if self.is_directory:

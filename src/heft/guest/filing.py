@@ -17,7 +17,7 @@ from heft.guest.protocol import Operation, ProtocolError, Tag
 from heft.guest.records import Fields, Record
 from heft.images.compression import LONGEST_MAGIC, Broken, Compression, detect
 from heft.images.decompression import Decompressor
-from heft.model.files import Change, ChangeKind, FileStatus, check_changes, missing
+from heft.model.files import Change, ChangeKind, FileStatus, called, check_changes, missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -42,7 +42,7 @@ class GuestFiles:
     async def status(self, path: str) -> FileStatus:
         """Say what is at a path."""
         with self._found(path):
-            return _status(await self._transfers.status(path))
+            return _status(await self._transfers.status(path), path)
 
     @contextlib.asynccontextmanager
     async def pack(self, path: str) -> AsyncIterator[tuple[FileStatus, AsyncIterator[bytes]]]:
@@ -52,8 +52,7 @@ class GuestFiles:
             with self._found(path):
                 given = self._transfers.given(Operation.PACK, fields)
                 answer, blocks = await stack.enter_async_context(given)
-            found = _status(answer)
-            yield found, _looked_at(blocks, found.name)
+            yield _status(answer, path), _looked_at(blocks, called(path))
 
     async def unpack(self, path: str, tar: AsyncIterator[bytes], landing: Landing) -> None:
         """Put a tar into a directory."""
@@ -80,6 +79,12 @@ class GuestFiles:
         return tuple(found)
 
     @contextlib.asynccontextmanager
+    async def pack_root(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Give the whole root as a tar."""
+        async with self.given(Operation.PACK_ROOT) as blocks:
+            yield _looked_at(blocks, "/")
+
+    @contextlib.asynccontextmanager
     async def given(self, operation: Operation) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give the stream of an operation that takes nothing."""
         async with self._transfers.given(operation, Fields()) as (_, blocks):
@@ -93,7 +98,7 @@ class GuestFiles:
             raise missing(path, self._name) from error
 
 
-def _status(answer: Record) -> FileStatus:
+def _status(answer: Record, path: str) -> FileStatus:
     """Read what is at a path. Raises `HostError` for what no file system has."""
     try:
         modified, mode, size = map(answer.number, (Tag.MTIME, Tag.MODE, Tag.SIZE))
@@ -102,7 +107,7 @@ def _status(answer: Record) -> FileStatus:
     if mode > _MOST_MODE or size >= _SIGN:
         raise HostError("the guest told of a file that is none")
     return FileStatus(
-        name=answer.text(Tag.NAME),
+        name=called(path),
         mode=mode,
         size=size,
         modified=modified - 2 * _SIGN if modified >= _SIGN else modified,

@@ -1,9 +1,10 @@
 """A tar that a guest gives, looked at on its way to a client.
 
-Docker's client unpacks it as the user who runs it, and follows links that it has just made: a guest
-could write anywhere on the host. Nothing passes here but what the agent makes (heft.tars.headers),
-of the names that were asked for, and nothing through a link. Whatever is not whole is not passed on
-far enough to be used.
+Docker's client unpacks it as the user who runs it, and follows links that it has just made, or had
+made of another tar before: a guest could write anywhere on the host. Nothing passes here but what
+the agent makes (heft.tars.headers), of the names that were asked for, each in a directory that was
+given before it, and nothing through a link. Nor does what one reader takes for another name than
+the next one does. Whatever is not whole is not passed on far enough to be used.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from heft.tars import reading
 from heft.tars.headers import BLOCK
 from heft.tars.landing import Refused
 
-MOST_LINKS = 64 << 20
-"""Bytes of the names of symbolic links that are remembered."""
+MOST_NAMES = 128 << 20
+"""Bytes in which the names of directories and symbolic links are remembered."""
+_OF_A_NAME = 100
+"""Bytes that it takes to remember any name, besides its own."""
 _MAGIC = b"ustar\00000"
 _STAR = b"tar\0"
 _KINDS = b"0123456"
 _PAX = b"x"
 _KNOWN = frozenset({"path", "linkpath", "uid", "gid", "size", "mtime"})
 _SPARSE = frozenset(f"GNU.sparse.{each}" for each in ("major", "minor", "name", "realsize"))
+_SPARSE_MAJOR, _SPARSE_MINOR = b"1", b"0"
 _ATTRIBUTE = "SCHILY.xattr."
 
 
@@ -30,8 +34,9 @@ class Outgoing:
     """Is fed the tar of what is called `name`, block by block, before each is passed on."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._part = b""
+        self._wanted_path = _normal(name)
+        """Empty where all that there is was asked for."""
+        self._part = bytearray()
         self._wanted = BLOCK
         self._records: dict[str, bytes] = {}
         self._in_records = False
@@ -39,25 +44,27 @@ class Outgoing:
         self._left = 0
         """Bytes of data, and what fills them up, that come next."""
         self._over = False
+        self._directories: set[str] = {""}
         self._links: set[str] = set()
         self._bytes = 0
 
     def is_data(self, block: bytes) -> bool:
         """Say whether all of a block is data, which there is nothing to be seen in."""
-        return self._over or self._left >= len(block)
+        return self._left >= len(block)
 
     def feed(self, block: bytes) -> None:
         """Look at what comes next. Raises `HostError`."""
         at = 0
         try:
-            while at < len(block) and not self._over:
+            while at < len(block):
                 size = min(self._left or self._wanted - len(self._part), len(block) - at)
                 if self._left:
                     self._left -= size
                 else:
                     self._part += block[at : at + size]
                     if len(self._part) == self._wanted:
-                        part, self._part, self._wanted = self._part, b"", BLOCK
+                        part, self._wanted = bytes(self._part), BLOCK
+                        self._part.clear()
                         self._take(part)
                 at += size
         except Refused as error:
@@ -70,6 +77,8 @@ class Outgoing:
             _check_records(self._records)
         elif not part.strip(b"\0"):
             self._over = True
+        elif self._over:
+            raise Refused("something comes after its end")
         else:
             self._head(part)
 
@@ -86,49 +95,81 @@ class Outgoing:
             return
         records, self._records = self._records, {}
         entry = reading.Entry(head, records)
-        entry.name = _decoded(records.get("GNU.sparse.name")) or entry.name
         if "size" not in records and kind != b"0" and size:
             raise Refused(f"{entry.name[:100]!r} has content")
+        if not _SPARSE.isdisjoint(records):
+            self._check_sparse(entry)
         self._check(entry)
         self._left = entry.size + -entry.size % BLOCK if kind == b"0" else 0
+
+    def _check_sparse(self, entry: reading.Entry) -> None:
+        """Give a file with holes the name that it is to have."""
+        records = entry.records
+        name = records.get("GNU.sparse.name", b"").decode("utf-8", "surrogateescape")
+        above, _, last = name.rpartition("/")
+        version = records.get("GNU.sparse.major"), records.get("GNU.sparse.minor")
+        is_whole = records.keys() >= _SPARSE and version == (_SPARSE_MAJOR, _SPARSE_MINOR)
+        # Who does not know of holes takes the other name.
+        is_agents = entry.name == f"{above}/GNUSparseFile.0/{last}"
+        if not (is_whole and is_agents and last and entry.isreg()):
+            raise Refused(f"an unknown format of a file with holes at {name[:100]!r}")
+        self._through_no_link(_normal(entry.name), name)
+        entry.name = name
 
     def _check(self, entry: reading.Entry) -> None:
         path = self._inside(entry.name)
         if entry.islnk():
             self._inside(entry.linkname)
         if entry.issym():
-            self._links.add(path)
-            self._bytes += len(path)
-            if self._bytes > MOST_LINKS:
-                raise Refused("too many links")
+            self._remember(self._links, path)
+        if entry.isdir():
+            self._remember(self._directories, path)
+        else:
+            self._directories.discard(path)
 
     def _inside(self, name: str) -> str:
-        """Give a path that is part of what was asked for, and leads through no link."""
-        path = posixpath.normpath(name.lstrip("/"))
-        shown = repr(name[:100])
-        wanted = self._name.strip("/")
+        """Give a path that is part of what was asked for, where nothing but directories lead."""
+        path, wanted, shown = _normal(name), self._wanted_path, repr(name[:100])
         if "\0" in name or ".." in name.split("/"):
             raise Refused(f"{shown} leads out of it")
-        if wanted not in ("", ".") and not f"{_as_told(path)}/".startswith(f"{wanted}/"):
+        if wanted and not f"{_as_told(path)}/".startswith(f"{wanted}/"):
             raise Refused(f"{shown} was not asked for")
+        self._through_no_link(path, name)
+        # Else it could be a link that is there already, where it is unpacked.
+        if path.rpartition("/")[0] not in self._directories:
+            raise Refused(f"{shown} is in no directory that was given before")
+        return path
+
+    def _through_no_link(self, path: str, name: str) -> None:
         above = path
         while above and self._links:
             if above in self._links:
-                raise Refused(f"{shown} leads through a link")
+                raise Refused(f"{name[:100]!r} leads through a link")
             above = above.rpartition("/")[0]
-        return path
+
+    def _remember(self, names: set[str], path: str) -> None:
+        if path not in names:
+            names.add(path)
+            self._bytes += len(path) + _OF_A_NAME
+            if self._bytes > MOST_NAMES:
+                raise Refused("too many links and directories")
+
+
+def _normal(name: str) -> str:
+    """Give a name without what means nothing in it; empty for all that there is."""
+    path = posixpath.normpath(name.lstrip("/"))
+    return "" if path == "." else path
 
 
 def _check_records(records: dict[str, bytes]) -> None:
-    for key in records:
+    for key, value in records.items():
         if key not in _KNOWN and key not in _SPARSE and not key.startswith(_ATTRIBUTE):
             raise Refused(f"an unknown extended header, {key[:100]!r}")
+        if key in _KNOWN and not value:
+            # To some readers it is what the header itself says then.
+            raise Refused(f"an extended header without a value, {key!r}")
 
 
 def _as_told(name: str) -> str:
     """Give a name as a guest's answers have it, without what is no UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _decoded(name: bytes | None) -> str:
-    return "" if name is None else name.decode("utf-8", "surrogateescape")

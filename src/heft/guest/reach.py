@@ -76,5 +76,5 @@ class Reach:
     @contextlib.asynccontextmanager
     async def pack_root(self, launch: Launch) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give its whole root, without what is mounted in it."""
-        async with self._files(launch) as files, files.given(Operation.PACK_ROOT) as blocks:
+        async with self._files(launch) as files, files.pack_root() as blocks:
             yield blocks

@@ -6,6 +6,7 @@ Named tuples, as a process that lives for one copy would take longest over impor
 from __future__ import annotations
 
 import enum
+import posixpath
 from typing import NamedTuple
 
 from heft.errors import HostError, NotFound
@@ -52,6 +53,13 @@ class Landing(NamedTuple):
     """Refuse to put anything but a directory in a directory's place, and the other way round."""
     owner: str = ""
     """`user[:group]` in the machine that all is given to; empty: as the tar has it."""
+
+
+def called(path: str) -> str:
+    """Give what is at a path its name in a tar of it: the last part, as it was asked for."""
+    if path.rstrip("/").endswith("/."):
+        return "."
+    return posixpath.basename(posixpath.normpath("/" + path.lstrip("/"))) or "/"
 
 
 def missing(path: str, name: str) -> NotFound:

@@ -19,6 +19,8 @@ LARGEST_RECORDS = 1 << 20
 """Bytes of one extended header."""
 LARGEST_FILE = (1 << 63) - 1
 """Bytes, of which the kernel can count no more."""
+_LONGEST_LENGTH = 32
+"""Bytes in which the length of a pax record must have ended."""
 _NANO = 10**9
 _ATTRIBUTE = "SCHILY.xattr."
 
@@ -238,13 +240,9 @@ def _decode(name: bytes) -> str:
 
 
 def _integer(text: bytes) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0 or len(text) > 20:
+    if not text.isdigit() or len(text) > 20:
         raise Refused(f"invalid number in a tar header: {text[:20]!r}")
-    return value
+    return int(text)
 
 
 def number(head: bytes, start: int, length: int) -> int:
@@ -252,26 +250,25 @@ def number(head: bytes, start: int, length: int) -> int:
     field = head[start : start + length]
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    try:
-        value = int(field.strip(b" \0") or b"0", 8)
-    except ValueError:
-        value = -1
-    if value < 0:
+    digits = field.strip(b" \0") or b"0"
+    if digits.strip(b"01234567"):
         raise Refused("invalid tar header")
-    return value
+    return int(digits, 8)
 
 
 def records(content: bytes) -> dict[str, bytes]:
     """Read pax records: `LENGTH KEY=VALUE` and a newline each."""
     found: dict[str, bytes] = {}
-    while content:
-        digits, _, _ = content.partition(b" ")
+    at = 0
+    while at < len(content):
+        digits = content[at : at + _LONGEST_LENGTH].partition(b" ")[0]
         length = _integer(digits)
-        if not len(digits) < length <= len(content):
+        if not len(digits) < length <= len(content) - at:
             raise Refused("invalid pax header")
-        key, equals, value = content[len(digits) + 1 : length - 1].partition(b"=")
+        record = content[at + len(digits) + 1 : at + length - 1]
+        key, equals, value = record.partition(b"=")
         if not equals:
             raise Refused("invalid pax header")
         found[_decode(key)] = value
-        content = content[length:]
+        at += length
     return found
