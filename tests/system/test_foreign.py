@@ -74,6 +74,16 @@ def test_a_machine_of_another_architecture_is_one_like_others(
         assert client("exec", "far", "cat", "/own", "/kept/file").stdout == "two\none\n"
 
 
+@pytest.mark.parametrize(("image", "architecture"), [(IMAGE, "arm64"), ("s390x", "s390x")])
+def test_a_privileged_one_has_a_further_disk_and_its_network(daemon, image, architecture):
+    client = Client("heft", daemon)
+    client("run", "-d", "--name", "near", BUSYBOX, "sleep", "600")
+    run = ("run", "--rm", "--privileged", "--platform", f"linux/{architecture}")
+    script = "ls /lib/modules/$(uname -r); ping -c1 -W5 near >&2"
+    words = (*run, "--weight", "heavy", image, "sh", "-c", script)
+    assert "modules.alias" in client(*words, timeout=patience(120)).stdout
+
+
 def test_its_image_says_what_it_is_for(client, daemon):
     shown = client("inspect", "-f", "{{.Os}}/{{.Architecture}}", "--type", "image", IMAGE)
     assert shown.stdout.strip() == PLATFORM

@@ -53,6 +53,16 @@ def test_a_machine_has_the_devices_of_its_template_at_the_same_addresses():
             assert options(command, option) == options(template, option)
 
 
+def test_what_a_template_has_not_comes_behind_all_that_it_has():
+    """QEMU numbers the channels of s390x in the order of the devices that are on them."""
+    foreign = replace(SHAPE, architecture="s390x")
+    template = devices(qemu.template(foreign, "/kernel", "/initramfs", "/run/memory", CARD, 0))
+    restored = devices(qemu.restored(foreign, 9, Disks(10, 11, 12), CARD))
+    assert restored[: len(template)] == template
+    (modules,) = restored[len(template) :]
+    assert "serial=modules" in modules
+
+
 def test_a_foreign_machine_has_other_hardware_and_the_same_devices():
     foreign = replace(SHAPE, architecture="arm64")
     parts = ("/kernel", "/initramfs", "/run/memory", CARD, 2_000_000)
@@ -74,7 +84,7 @@ def test_a_machine_of_s390x_has_channels_in_place_of_pci():
     ]
     assert not any("pci" in word or "romfile" in word for word in words)
     slots = [device.split(",")[1] for device in devices(words) if "devno" in device]
-    assert slots == [f"devno=fe.0.{slot:04x}" for slot in (4, 2, 3, 30, 5, 8)]
+    assert slots == [f"devno=fe.0.{slot:04x}" for slot in (4, 2, 3, 5, 30, 8)]
 
 
 def test_shares_stand_behind_the_devices_of_the_template():

@@ -101,8 +101,8 @@ def cold(
         *_common(shape, "", share=False),
         *_open(disks),
         *_disks(shape, _file("base", disks.base, read_only=True), _file("upper", disks.upper)),
-        *_modules(shape, disks.modules),
         *_card(shape, card),
+        *_modules(shape, disks.modules),
         *_boot(shape, kernel, initramfs, tsc_khz),
     ]
 
@@ -116,8 +116,8 @@ def restored(shape: Shape, memory: int, disks: Disks, card: Card) -> list[str]:
         *_common(shape, f"/proc/self/fd/{memory}", share=False),
         *_open(disks),
         *_disks(shape, _file("base", disks.base, read_only=True), _file("upper", disks.upper)),
-        *_modules(shape, disks.modules),
         *_card(shape, card),
+        *_modules(shape, disks.modules),
         *("-incoming", "defer"),
     ]
 
@@ -208,7 +208,10 @@ def _disk(shape: Shape, name: str, slot: int) -> str:
 
 
 def _modules(shape: Shape, descriptor: int) -> list[str]:
-    """Give the disk of the kernel's modules, which no template has: the agent looks for it."""
+    """Give the disk of the kernel's modules, which no template has: the agent looks for it.
+
+    It comes behind the devices that a template has, as channels are numbered in that order.
+    """
     if descriptor < 0:
         return []
     file = _file("modules", descriptor, read_only=True)
