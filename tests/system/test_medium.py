@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -253,6 +254,20 @@ def test_its_kernel_can_do_nothing_on_the_host(docker, daemon):
         *("base", "beside.so", "bin", "dev", "initramfs", "kernel", "lib", "lib64", "modules"),
         *("proc", "run", "sbin", "tmp", "upper", "usr", "vsock"),
     ]
+
+
+@pytest.mark.parametrize("size", ["64m", "1g"])
+def test_its_kernel_makes_no_file_of_the_host_and_none_larger(docker, daemon, size):
+    words = ("-d", "--name", "box", "-m", "256m", "--storage-opt", f"size={size}")
+    assert run(docker, *words, BUSYBOX, "sleep", "600").returncode == 0
+    machine = daemon.request("GET", "/containers/box/json").json["Id"]
+    user = user_of(machine)
+    most = max(256 << 20, (daemon.data / "machines" / machine / "upper/disk.ext4").stat().st_size)
+    for process in processes_of(user):
+        limits = (process / "limits").read_text()
+        assert re.search(rf"Max file size +{most} +{most} ", limits), limits
+    own = list((daemon.run / "machines" / machine).rglob("*"))
+    assert [each for each in own if each.stat().st_uid == user] == []
 
 
 def test_its_kernel_killed_all_of_it_is_gone_within_a_second(docker, daemon):

@@ -11,7 +11,7 @@ from heft.errors import HostError
 from heft.failures import translated
 from heft.guest import jail, setup
 from heft.guest.jail import Jail
-from heft.guest.monitors import ENTER, RunDirectory, user_of
+from heft.guest.monitors import BOUNDED, FILE_BLOCK, RunDirectory, user_of
 from heft.host import denied_calls, memory_files, processes, taps
 from heft.host.processes import ProcessId
 from heft.weights.medium import uml
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DISK = "disk.ext4"
 """The machine's own disk, in the directory of its upper."""
+_ROOT = 0
+"""Who has the directory of its run: it makes its files in its jail, and none there."""
 CONSOLE_SIZE = 1 << 20
 """Bytes that its kernel can say in its life; what it says after that is not heard."""
 
@@ -62,8 +64,8 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, means: Means) ->
     Raises `HostError`.
     """
     run, user = RunDirectory(launch.run), user_of(launch.id)
-    run.make(user, (group.path,))
-    base, upper = _disks(launch, user)
+    run.make(_ROOT, (group.path,))
+    base, upper, size = _disks(launch, user)
     modules = setup.loads_modules(launch)
     readable = [(means.vsock, uml.VSOCK), (means.beside, uml.BESIDE), (kit.kernel, uml.KERNEL)]
     readable += [(kit.initramfs, uml.INITRAMFS), (base, uml.BASE)]
@@ -88,14 +90,15 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, means: Means) ->
             readable=tuple(readable),
             writable=((upper, uml.UPPER),),
             filter=confined,
-            scratch=True,  # its memory is a file there
+            scratch=True,
         )
         plugs = Plugs(heard, said, console, card, mac, means.served)
         command = uml.command(shape.memory, plugs, modules=modules)
         passed = [heard, said, console, confined, *means.served]
         groups = " ".join(map(str, group.directories()))
+        most = str(-(-max(size, shape.memory) // FILE_BLOCK))  # its memory is a file too
         process = processes.spawn(
-            ("sh", "-c", ENTER, "sh", groups, *jail.command(place, command)),
+            ("sh", "-c", BOUNDED, "sh", most, groups, *jail.command(place, command)),
             stdout=console,
             stderr=console,
             pass_fds=[*passed, card] if card >= 0 else passed,
@@ -108,14 +111,17 @@ def start(launch: Launch, kit: Kit, shape: Shape, group: Group, means: Means) ->
     return Started(pidfd, monitor, kept)
 
 
-def _disks(launch: Launch, user: int) -> tuple[Path, Path]:
-    """Give the machine's disks; its user can open both, where its jail lets it to them."""
+def _disks(launch: Launch, user: int) -> tuple[Path, Path, int]:
+    """Give the machine's disks, and the bytes of its own.
+
+    Its user can open both, where its jail lets it to them.
+    """
     base, upper = launch.root.base, launch.root.upper / DISK
     if base is None:
         raise HostError(f"container {launch.id} has no base to start from")
     with translated(f"open the disks of {launch.id}"):
         os.chown(upper, user, user)
-    return base, upper
+        return base, upper, upper.stat().st_size
 
 
 def console_of(monitor: ProcessId) -> int:

@@ -18,8 +18,9 @@ LINE_PORT, SHARES_PORT = 1, 2
 at which it finds its volumes."""
 DISKS = ("/dev/ubda", "/dev/ubdb", "/dev/ubdc")
 MTU = 1500
-_SOCKET = "vsock"
-"""In the directory that is its own."""
+_OWN = "/tmp"  # noqa: S108 - of its jail
+"""Where it makes its files, its memory among them: what they take is of its own control group."""
+_SOCKET = f"{_OWN}/vsock"
 _VSOCK_DEVICE = 19
 """The kernel's linux/virtio_ids.h."""
 _FIXED = (
@@ -32,7 +33,7 @@ _FIXED = (
         "ssl=null",
         "net.ifnames=0",
         f"heft.agent=vsock:{LINE_PORT}",
-        "uml_dir=/run",
+        f"uml_dir={_OWN}",
         "umid=guest",
     ),
 )
@@ -75,7 +76,7 @@ def command(memory: int, plugs: Plugs, *, modules: bool) -> tuple[str, ...]:
         *(VSOCK, _SOCKET, f"{LINE_PORT}={plugs.heard},{plugs.said}"),
         *(f"{port}={each},{each}" for port, each in enumerate(plugs.served, SHARES_PORT)),
         "--",
-        *("env", "-i", f"LD_PRELOAD={BESIDE}", "TMPDIR=/tmp", "HOME=/run"),
+        *("env", "-i", f"LD_PRELOAD={BESIDE}", f"TMPDIR={_OWN}", f"HOME={_OWN}"),
         *(KERNEL, f"mem={memory >> 20}M"),
         *(f"initrd={INITRAMFS}", f"ubd0r={BASE}", f"ubd1={UPPER}"),
         *((f"ubd2r={MODULES}",) if modules else ()),
