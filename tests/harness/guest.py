@@ -244,6 +244,12 @@ class Peer:
         inlet.limit = len(inlet.data) + STREAM_ROOM
         self.send(frames.window(inlet.number, len(inlet.data), inlet.limit))
 
+    def open_inlet(self, number: int, *, grants: bool) -> None:
+        """Take a stream to which no process belongs; or, without `grants`, take none of it."""
+        inlet = self.loose[number] = Inlet(number)
+        if grants:
+            self._grant(inlet)
+
     def _streams(self) -> dict[int, Outlet | Inlet]:
         found = dict(self.loose)
         for process in self.processes.values():

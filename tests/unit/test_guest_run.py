@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from heft.errors import HostError, NotFound, StartFailed
+from heft.guest import frames, transfers
 from heft.guest import run as guest_run
-from heft.guest import transfers
-from heft.guest.protocol import Operation, Phase, Status, Tag
+from heft.guest.protocol import Kind, Operation, Phase, Status, Tag
 from heft.guest.records import Fields
 from heft.guest.run import GuestRun
 from heft.guest.setup import WORKLOAD, Surroundings
@@ -647,6 +647,44 @@ async def test_a_guest_that_gives_nothing_any_more_is_not_waited_for(bench, monk
         with pytest.raises(HostError, match=f"guest of {'1' * 64} has given nothing for 0.1 s"):
             await anext(blocks)
     await eventually(lambda: bench.peer.asked[-1][0] is Operation.CANCEL)
+
+
+@pytest.mark.parametrize(("grants", "said"), [(0, "taken nothing"), (1, "not said how it went")])
+async def test_a_guest_that_takes_nothing_is_not_waited_for(bench, monkeypatch, grants, said):
+    """Who waits holds the machine: it could not even be removed."""
+    for name in ("QUIET_SECONDS", "UNDO_SECONDS", "OVER_SECONDS"):
+        monkeypatch.setattr(transfers, name, 0.1)
+    bench.peer.replies[Operation.UNPACK] = lambda record: bench.peer.open_inlet(
+        record.number(Tag.NUMBER), grants=bool(grants)
+    )
+
+    async def tar() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield bytes(1 << 16)
+
+    run = await bench.started()
+    with pytest.raises(HostError, match=f"guest of {'1' * 64} has {said} for 0.1 s"):
+        await run.transfers.take(Fields(), tar())
+    await eventually(lambda: bench.peer.asked[-1][0] is Operation.CANCEL)
+
+
+async def test_a_guest_that_wants_no_more_is_sent_no_more(bench, monkeypatch):
+    monkeypatch.setattr(transfers, "UNDO_SECONDS", 0.1)
+    monkeypatch.setattr(transfers, "OVER_SECONDS", 0.1)
+
+    def refuse(record):
+        bench.peer.send(frames.frame(Kind.STOP, channel=record.number(Tag.NUMBER)))
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1 << 16)
+            await asyncio.sleep(0)
+
+    bench.peer.replies[Operation.UNPACK] = refuse
+    run = await bench.started()
+    async with asyncio.timeout(10):
+        with pytest.raises(HostError, match="not said how it went"):
+            await run.transfers.take(Fields(), endless())
 
 
 async def test_signals_to_what_has_ended_are_harmless(bench):

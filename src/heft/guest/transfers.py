@@ -26,7 +26,10 @@ OVER_SECONDS = 30.0
 """How long a guest may take between the end of a stream and its verdict."""
 QUIET_SECONDS = 120.0
 """How long a guest may give nothing of a stream that is waited for. Who waits holds the machine,
-and one that hangs on a damaged disk is to be removed all the same."""
+and one that hangs on a damaged disk is to be removed all the same. To take nothing is no better."""
+UNDO_SECONDS = 600.0
+"""How long a guest may take over its verdict on what was unpacked: it may have many files to remove
+again."""
 
 
 class Transfers:
@@ -79,10 +82,13 @@ class Transfers:
             async with asyncio.timeout(QUIET_SECONDS):
                 return await inflow.read()
         except TimeoutError:
-            raise HostError(
-                f"the guest of {self._link.name} has given nothing for {QUIET_SECONDS:g} s",
-                hint="its disk may be damaged: stop the container, and try `heft fsck`",
-            ) from None
+            raise self._quiet("given nothing", QUIET_SECONDS) from None
+
+    def _quiet(self, what: str, seconds: float) -> HostError:
+        return HostError(
+            f"the guest of {self._link.name} has {what} for {seconds:g} s",
+            hint="its disk may be damaged: stop the container, and try `heft fsck`",
+        )
 
     def over(self, record: Record) -> bool:
         """Take the verdict on an operation; say whether it is known."""
@@ -105,11 +111,14 @@ class Transfers:
         asking.add_done_callback(lambda _: outflow.lose("it is over"))
         try:
             async for block in source:
-                await outflow.write(block)
-                if asking.done():
+                await self._put(outflow, block)
+                if asking.done() or outflow.stopped:
                     break
             outflow.end()
-            checked(await asking)
+            await asyncio.wait({asking}, timeout=UNDO_SECONDS)
+            if not asking.done():
+                raise self._quiet("not said how it went", UNDO_SECONDS)
+            checked(asking.result())
         finally:
             if not asking.done():
                 # It is over when what it had landed is gone again.
@@ -118,6 +127,13 @@ class Transfers:
                 asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             self._link.remove(outflow)
+
+    async def _put(self, outflow: Outflow, block: bytes) -> None:
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                await outflow.write(block)
+        except TimeoutError:
+            raise self._quiet("taken nothing", QUIET_SECONDS) from None
 
     def _cancel(self, number: int) -> None:
         self._link.post(Operation.CANCEL, Fields().number(Tag.NUMBER, number))
