@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heft.errors import InvalidArgument
+from heft.errors import Conflict, InvalidArgument
 from heft.guest import jail, monitors, shaping, shares
 from heft.guest.jail import Jail
 from heft.guest.shaping import Shape
@@ -155,6 +155,23 @@ def test_a_shape_has_at_least_what_was_asked_for(memory, nano_cpus):
     assert shape.memory % (1 << 20) == 0
     assert shape.cpus >= 1
     assert shape.cpus * 10**9 >= nano_cpus - 10**5
+
+
+@pytest.mark.parametrize(("asked", "given"), [(128, 256), (256, 256), (257, 512), (400, 512)])
+def test_memory_comes_in_steps_where_the_hardware_has_them(asked, given):
+    """A pseries machine of any other size does not start."""
+    shape = shaping.shape(Resources(memory=asked << 20), "tcg", "ppc64le")
+    assert shape.memory == given << 20
+    more = Resources(memory=(given << 20) + 1)
+    with pytest.raises(Conflict, match=f"started with {given} MiB"):
+        shaping.adjusted(more, shape)
+
+
+def test_an_architecture_may_need_more_memory():
+    with pytest.raises(InvalidArgument, match="linux/riscv64 .* at least 160 MiB") as refusal:
+        shaping.shape(Resources(memory=128 << 20), "tcg", "riscv64")
+    assert refusal.value.hint == "--memory 160m"
+    assert shaping.shape(Resources(memory=160 << 20), "tcg", "riscv64").memory == 160 << 20
 
 
 def test_too_little_memory_is_refused_with_what_to_do():

@@ -29,6 +29,10 @@ class Architecture:
     """The program that is its hardware."""
     needs: str = "make foreign"
     """What brings that, and what the agent is made with."""
+    least: int = 128
+    """MiB of memory, below which its kernel does not come up, or has nothing left for a workload."""
+    step: int = 1
+    """MiB that its memory comes in."""
 
     @property
     def debian(self) -> str:
@@ -48,11 +52,13 @@ ALL = {
             *("ppc64le", "debian-ppc64el", "heft-agent-ppc64le", "qemu-system-ppc64"),
             "apt-get install qemu-system-ppc gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross;"
             " make up",
+            step=256,
         ),
         Architecture(
             *("riscv64", "debian-riscv64", "heft-agent-riscv64", "qemu-system-riscv64"),
             "apt-get install qemu-system-misc gcc-riscv64-linux-gnu libc6-dev-riscv64-cross;"
             " make up",
+            least=160,
         ),
         Architecture("s390x", "debian-s390x", "heft-agent-s390x", "qemu-system-s390x"),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heft.errors import Conflict, InvalidArgument
+from heft.guest import architectures
 from heft.guest.architectures import NATIVE
 from heft.host.grouping import Limits
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 _MIB = 1 << 20
 DEFAULT_MEMORY = 256 * _MIB
-LEAST_MEMORY = 128 * _MIB
-"""Below this Debian's kernel does not come up, or has nothing left for a workload."""
 MOST_CPUS = 64
 OVERHEAD = 192 * _MIB
 """What QEMU itself may use besides the guest's memory: translated code, queues, its libraries."""
@@ -51,14 +50,16 @@ class Shape:
 
 def shape(resources: Resources, accelerator: str, architecture: str = NATIVE) -> Shape:
     """Give the hardware of a machine. Raises `InvalidArgument` for too little memory."""
-    memory = resources.memory or DEFAULT_MEMORY
-    if memory < LEAST_MEMORY:
+    memory, of = resources.memory or DEFAULT_MEMORY, architectures.ALL[architecture]
+    if memory < of.least * _MIB:
+        foreign = "" if architecture == NATIVE else f" of linux/{architecture}"
         raise InvalidArgument(
-            "--memory: a machine with a kernel of its own needs at least"
-            f" {LEAST_MEMORY >> 20} MiB of memory",
-            hint=f"--memory {LEAST_MEMORY >> 20}m",
+            f"--memory: a machine{foreign} with a kernel of its own needs at least"
+            f" {of.least} MiB of memory",
+            hint=f"--memory {of.least}m",
         )
-    rounded = -(-memory // _MIB) * _MIB
+    step = of.step * _MIB
+    rounded = -(-memory // step) * step
     cpus = 1 if accelerator == "uml" else _cpus(resources)
     return Shape(rounded, cpus, accelerator, architecture)
 
@@ -80,7 +81,7 @@ def adjusted(resources: Resources, of: Shape) -> Limits:
 
     Raises `Conflict` where it would need more.
     """
-    wanted = shape(resources, of.accelerator)
+    wanted = shape(resources, of.accelerator, of.architecture)
     for more, had in (
         (wanted.memory > of.memory, f"{of.memory >> 20} MiB of memory"),
         (wanted.cpus > of.cpus, f"{of.cpus} processor{'s' if of.cpus > 1 else ''}"),

@@ -142,7 +142,7 @@ class Guests:
         self, kit: str, resources: Resources, report: Callable[[str], object], *, template: bool
     ) -> str:
         """Make what machines with a kit and limits start from; give why there is no template."""
-        shaping.shape(resources, accelerators.TCG)
+        shaping.shape(resources, accelerators.TCG, architectures.of_kit(kit).name)
         holder = f"warm-{secrets.token_hex(4)}"
         try:
             found, accelerator, _ = await self._ground(kit, holder, report)

@@ -152,8 +152,8 @@ class HeavyWeight(Runs[_Watched]):
         """Raise for what it refuses of a machine."""
         refuse(launch)
         await shares.check_kinds(launch)
-        shaping.shape(launch.resources, "tcg")
-        architectures.of_platform(launch.platform)
+        architecture = architectures.of_platform(launch.platform)
+        shaping.shape(launch.resources, "tcg", architecture.name)
 
     def upper(self, root: Root) -> Upper:
         """Say where it keeps what the machine writes."""
