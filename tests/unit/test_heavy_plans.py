@@ -163,12 +163,12 @@ def test_memory_comes_in_steps_where_the_hardware_has_them(asked, given):
     shape = shaping.shape(Resources(memory=asked << 20), "tcg", "ppc64le")
     assert shape.memory == given << 20
     more = Resources(memory=(given << 20) + 1)
-    with pytest.raises(Conflict, match=f"started with {given} MiB"):
+    with pytest.raises(Conflict, match=rf"started with {given} MiB"):
         shaping.adjusted(more, shape)
 
 
 def test_an_architecture_may_need_more_memory():
-    with pytest.raises(InvalidArgument, match="linux/riscv64 .* at least 160 MiB") as refusal:
+    with pytest.raises(InvalidArgument, match=r"linux/riscv64 .* at least 160 MiB") as refusal:
         shaping.shape(Resources(memory=128 << 20), "tcg", "riscv64")
     assert refusal.value.hint == "--memory 160m"
     assert shaping.shape(Resources(memory=160 << 20), "tcg", "riscv64").memory == 160 << 20

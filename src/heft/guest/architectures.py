@@ -30,7 +30,7 @@ class Architecture:
     needs: str = "make foreign"
     """What brings that, and what the agent is made with."""
     least: int = 128
-    """MiB of memory, below which its kernel does not come up, or has nothing left for a workload."""
+    """MiB of memory; with less its kernel does not come up, or has nothing left for a workload."""
     step: int = 1
     """MiB that its memory comes in."""
 
