@@ -8,6 +8,7 @@ import pytest
 
 from tests.harness.client import Client
 from tests.harness.images import BUSYBOX
+from tests.harness.pace import patience
 from tests.harness.terminal import Terminal
 
 DETACH = "\x10\x11"
@@ -22,6 +23,24 @@ def test_input_and_its_end(client: Client) -> None:
     text = "line\n" * 20000
     done = client("run", "-i", "--rm", BUSYBOX, "cat", input=text)
     assert done.stdout == text
+
+
+def test_who_is_still_sent_to_when_it_ends_has_its_code(client: Client) -> None:
+    endless = "y\n" * (8 << 20)
+    client("run", "-d", "--name", "box", BUSYBOX, "sleep", "1000")
+    run, execute = ("run", "-i", "--rm", BUSYBOX), ("exec", "-i", "box")
+    for words in (run, execute):
+        done = client(*words, "sh", "-c", "head -n 1; exit 3", input=endless, check=False)
+        assert (done.stdout, done.stderr, done.returncode) == ("y\n", "", 3)
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as source:
+        command = [*client.program, *execute, "cat"]
+        with subprocess.Popen(
+            command, env=client.environment, stdin=source.stdout, stdout=subprocess.DEVNULL
+        ) as process:
+            time.sleep(0.5)
+            client("kill", "box")
+            assert process.wait(patience(20)) == 137
+        source.kill()
 
 
 def test_a_megabyte_each_way_of_bytes(client: Client) -> None:

@@ -8,6 +8,7 @@ to a container", "Hijacking").
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import select
 import struct
@@ -29,6 +30,8 @@ MOST_UNREAD = 256 << 10
 """Bytes of input that wait here before the client is held up."""
 LOOK_SECONDS = 5.0
 """How often a client that sends nothing more is looked after."""
+END_SECONDS = 5.0
+"""How long a client may go on sending after the end of what it is sent."""
 HEAD_SECONDS = 0.1
 """How long the client is given to read the answer's head by itself."""
 _HEAD_STEP = 0.0003
@@ -68,17 +71,34 @@ class Hijacked(asyncio.Protocol):
             finally:
                 self._arrived = None
         data = b"".join(self._unread)
-        self._unread.clear()
-        self._unread_size = 0
-        if not self._reading and not self._lost:
-            self._reading = True
-            self._transport.resume_reading()
+        self._make_room()
         return data
 
     def ignore_input(self) -> None:
         """Drop all that the client sends."""
         self._ignoring = True
+        self._make_room()
+
+    async def end(self) -> Taken:
+        """Tell the client that nothing more comes, and let it read to there, for a while.
+
+        What it still sends is dropped: were that unread as the connection is closed, the client
+        would be told that it is broken, even before what it was sent (unix(7); TCP does the same).
+        """
+        self.ignore_input()
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await self.read()
+        return Taken()
+
+    def _make_room(self) -> None:
         self._unread.clear()
+        self._unread_size = 0
+        if not self._reading and not self._lost:
+            self._reading = True
+            self._transport.resume_reading()
 
     async def write(self, data: bytes) -> None:
         """Send to the client; returns when little enough is on its way.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from heft.api import detach
 from heft.api.docker.logs import LogWriter
 from heft.api.frames import MULTIPLEXED, RAW
-from heft.api.hijack import Taken, hijack
+from heft.api.hijack import hijack
 from heft.api.streams import Ending, Wanted, join
 from heft.api.websocket import upgrade
 from heft.errors import Conflict
@@ -48,7 +48,7 @@ async def attach(call: Call) -> web.StreamResponse:
     finally:
         if session is not None:
             await session.close()
-    return Taken()
+    return await client.end()
 
 
 async def attach_websocket(call: Call) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from heft.api.decode import Body
 from heft.api.docker.attach import content_type
 from heft.api.docker.lifecycle import console_size
 from heft.api.frames import frame
-from heft.api.hijack import Taken, hijack
+from heft.api.hijack import hijack
 from heft.api.streams import Ending, Wanted, join
 from heft.errors import HeftError
 from heft.model.config import Wire
@@ -112,7 +112,7 @@ async def _run(call: Call, exec_id: str, size: tuple[int, int]) -> web.StreamRes
     except HeftError as error:
         return await _tell_failure(client, request, error)
     if session is None:
-        return Taken()
+        return await client.end()
     try:
         wanted = Wanted(
             stdin=request.attach_stdin,
@@ -130,7 +130,7 @@ async def _run(call: Call, exec_id: str, size: tuple[int, int]) -> web.StreamRes
         await session.close()
     if ending is Ending.DETACHED:
         call.engine.machines.tell(request.machine_id, "exec_detach", execID=exec_id)
-    return Taken()
+    return await client.end()
 
 
 async def _tell_failure(client: Hijacked, request: Exec, error: HeftError) -> web.StreamResponse:
@@ -140,7 +140,7 @@ async def _tell_failure(client: Hijacked, request: Exec, error: HeftError) -> we
     """
     text = f"{error}\r\n".encode()
     await client.write(text if request.tty else frame(Stream.STDOUT, text))
-    return Taken()
+    return await client.end()
 
 
 async def resize(call: Call) -> web.StreamResponse:

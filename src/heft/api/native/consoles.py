@@ -40,7 +40,7 @@ async def console(call: Call) -> web.StreamResponse:
         await client.write(recent)
         await join(client, session, wanted)
     except ConnectionError:
-        pass  # it went as it came
+        return Taken()  # it went as it came
     finally:
         await session.close()
-    return Taken()
+    return await client.end()
