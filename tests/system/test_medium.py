@@ -183,7 +183,13 @@ def group_of(daemon: Daemon, name: str) -> str:
 
 def test_as_many_processes_as_its_memory_carries(docker, daemon):
     words = ("--rm", "--network", "none", "-m", "256m")
-    script = "for i in $(seq 400); do sleep 60 & done; ps | grep -c 'sleep 60$'"
+    script = """
+        for i in $(seq 400); do sleep 60 & done
+        for i in $(seq 100); do # a shell's child is not a `sleep` at once
+            there=$(ps | grep -c 'sleep 60$'); [ $there = 400 ] && break; sleep 0.1
+        done
+        echo $there
+    """
     assert run(docker, *words, BUSYBOX, "sh", "-c", script).stdout == "400\n"
 
 

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from heft.weights.base import Root
+
+NAME = "disk.ext4"
+"""Of the file, in the directory of a machine's upper."""
 DEFAULT_SIZE = 10 << 30
 """Bytes, as Docker's device mapper gave by default."""
 LEAST_SIZE = 32 << 20
@@ -94,6 +98,19 @@ class Owner:
 
 
 ROOT = Owner()
+
+
+def of(root: Root) -> Path:
+    """Say where a machine's own disk is."""
+    return root.upper / NAME
+
+
+async def provide(root: Root) -> None:
+    """Make a machine's own disk, unless there is one. Raises as `make_upper`."""
+    with translated(f"make {root.upper}"):
+        root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = Owner.of(root.layers[-1]) if root.layers else ROOT
+    await make_upper(of(root), root.size or DEFAULT_SIZE, owner)
 
 
 async def make_upper(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import HostError
 from heft.failures import translated
-from heft.guest import jail, setup
+from heft.guest import disks, jail, setup
 from heft.guest.jail import Jail
 from heft.guest.monitors import BOUNDED, FILE_BLOCK, RunDirectory, user_of
 from heft.host import memory_files, processes, taps
@@ -67,18 +67,18 @@ def start(
             opened.callback(os.close, descriptor)
             return descriptor
 
-        disks = _open_disks(launch, kit, hold)
+        given = _open_disks(launch, kit, hold)
         card = _card(launch, hold)
-        passed = [disks.base, disks.upper, card.tap]
-        passed += [disks.modules] if disks.modules >= 0 else []
+        passed = [given.base, given.upper, card.tap]
+        passed += [given.modules] if given.modules >= 0 else []
         state = -1
         if template is not None:
             with translated(f"read {template.state}"):
                 state = os.open(template.state, os.O_RDONLY | os.O_CLOEXEC)
-            command = qemu.restored(shape, template.memory, disks, card)
+            command = qemu.restored(shape, template.memory, given, card)
             passed += [template.memory, state]
         else:
-            command = qemu.cold(shape, "/kernel", "/initramfs", disks, card, plan.tsc_khz)
+            command = qemu.cold(shape, "/kernel", "/initramfs", given, card, plan.tsc_khz)
         place = Jail(
             uid=user,
             gid=user,
@@ -103,7 +103,7 @@ def start(
 
 
 def _open_disks(launch: Launch, kit: Kit, hold: Callable[[int], int]) -> Disks:
-    base, upper = launch.root.base, launch.root.upper / qemu.UPPER
+    base, upper = launch.root.base, disks.of(launch.root)
     if base is None:
         raise HostError(f"container {launch.id} has no base to start from")
     with translated(f"open the disks of {launch.id}"):

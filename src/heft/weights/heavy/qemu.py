@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from heft.guest.shares import Served
 
 PROGRAM = architectures.ALL[NATIVE].qemu
-UPPER = "disk.ext4"
-"""The machine's own disk, in the directory of its upper."""
 AGENT, CONTROL = "agent.sock", "control.sock"
 """Sockets in the directory of QEMU's own: the agent's stream, QMP."""
 CONSOLE_SIZE = 1 << 16

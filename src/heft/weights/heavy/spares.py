@@ -176,7 +176,7 @@ class Spares:
             )
             await asyncio.to_thread(grouping.make, group, limits)
             RunDirectory(machine.run).make(monitors.user_of(identity), (group.path,))
-            await disks.make_upper(machine.run / qemu.UPPER, _UPPER)
+            await disks.make_upper(machine.run / disks.NAME, _UPPER)
             largest = max(size, _UPPER)
             started = hypervisor.start(machine, plan, group, (), largest)
             spare = Spare(plan, machine.run, group, started, largest)
@@ -233,7 +233,7 @@ def _move(spare: Spare, run: Path, group: Group) -> None:
         os.rename(spare.run, run)
     reach("spare.renamed")
     after.note_groups(group.path)
-    (run / qemu.UPPER).unlink()  # QEMU has it open, until it has the machine's
+    (run / disks.NAME).unlink()  # QEMU has it open, until it has the machine's
 
 
 async def _plug(spare: Spare, launch: Launch) -> None:
@@ -249,7 +249,7 @@ async def _plug(spare: Spare, launch: Launch) -> None:
 async def _furnish(launch: Launch) -> None:
     """Put the machine's own disks behind the devices of a guest, and let it go on."""
     assert launch.root.base is not None
-    paths = (launch.root.base, launch.root.upper / qemu.UPPER)
+    paths = (launch.root.base, disks.of(launch.root))
     async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
         for number, (name, path) in enumerate(zip(qemu.DISKS, paths, strict=True)):
             read_only = name == "base"

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import shutil
 from dataclasses import dataclass, field
-from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, HostError, NotSupported
+from heft.errors import HeftError, HostError, NotSupported
 from heft.faults import reach
 from heft.guest import (
     architectures,
@@ -29,7 +27,6 @@ from heft.guest import (
     shares,
 )
 from heft.guest.clocks import Clocks
-from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
@@ -38,7 +35,6 @@ from heft.guest.shaping import Shape
 from heft.guest.wire import unix_connector
 from heft.host import grouping, processes
 from heft.model.network import Plug
-from heft.model.upper import Form, Upper
 from heft.undo import Undo
 from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
 from heft.weights.heavy import hypervisor, qemu, watching
@@ -48,15 +44,15 @@ from heft.weights.heavy.guests import Guests, surroundings
 from heft.weights.heavy.spares import Spares, Taken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from heft.guest.kits import Kits
-    from heft.guest.setup import Surroundings
+    from heft.guest.runs import Beginning
     from heft.guest.shares import Shared
     from heft.host.cgroups import Group
     from heft.host.processes import ProcessId
-    from heft.weights.base import Launch, Resources, Root, Session
+    from heft.weights.base import Launch, Resources, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,6 @@ class HeavyWeight(Runs[_Watched]):
     def __init__(self, settings: HeavySettings, kits_: Kits) -> None:
         super().__init__()
         self._settings = settings
-        self._beginning: set[str] = set()
         self._guests = Guests(settings.templates, settings.cgroup_parent, kits_)
         self._spares = Spares(settings.run, self._guests, settings.spare_seconds)
         self._clocks: Clocks | None = None
@@ -155,59 +150,29 @@ class HeavyWeight(Runs[_Watched]):
         architecture = architectures.of_platform(launch.platform)
         shaping.shape(launch.resources, "tcg", architecture.name)
 
-    def upper(self, root: Root) -> Upper:
-        """Say where it keeps what the machine writes."""
-        return Upper(Form.DISK, root.upper / qemu.UPPER, "upper", root.size)
-
-    async def provision(self, launch: Launch) -> None:
-        """Make the machine's disk."""
-        await self.accept(launch)
-        launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
-        size = launch.root.size or disks.DEFAULT_SIZE
-        await disks.make_upper(launch.root.upper / qemu.UPPER, size, owner)
-
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
-        async with self._guest(launch) as guest:
-            await self._begin(guest.watched.run.begin, guest)
+        async with self._begun(launch, GuestRun.begin) as watched:
             reach("heavy.held")
-            guest.watched.watching = asyncio.create_task(self._watch(guest.watched))
+            watched.watching = asyncio.create_task(self._watch(watched))
 
     @contextlib.asynccontextmanager
-    async def _serving(self, launch: Launch) -> AsyncIterator[GuestRun]:
-        """Give a guest with the machine's disk and volumes, and nothing that runs in it."""
-        still = dataclasses.replace(launch, endpoint=None)
-        async with self._guest(still) as guest:
-            try:
-                await self._begin(guest.watched.run.serve, guest)
-                try:
-                    yield guest.watched.run
-                finally:  # what was taken back must be so on the disk too
-                    await guest.watched.run.agent.sync()
-            finally:
-                await self.discard(still)
-
-    @contextlib.asynccontextmanager
-    async def _guest(self, launch: Launch) -> AsyncIterator[_Guest]:
-        """Start a machine's QEMU, in its group and with what serves its volumes."""
-        if launch.id in self._runs or launch.id in self._beginning:
-            raise Conflict(f"container {launch.id} is already running")
+    async def _begun(self, launch: Launch, begin: Beginning) -> AsyncIterator[_Watched]:
         refuse(launch)
-        self._beginning.add(launch.id)
-        try:
-            disk = launch.root.upper / qemu.UPPER
-            async with (
-                disks.guarded(disk, launch.name) as size,
-                self._spawned(launch, size) as guest,
-            ):
-                yield guest
-        finally:
-            self._beginning.discard(launch.id)
-            await self._guests.release(launch)
+        with self._once(launch):
+            try:
+                async with (
+                    disks.guarded(disks.of(launch.root), launch.name) as size,
+                    self._spawned(launch, size) as guest,
+                ):
+                    await self._begin(guest, begin)
+                    yield guest.watched
+            finally:
+                await self._guests.release(launch)
 
     @contextlib.asynccontextmanager
     async def _spawned(self, launch: Launch, size: int) -> AsyncIterator[_Guest]:
+        """Start a machine's QEMU, in its group and with what serves its volumes."""
         plan = await self._guests.plan(launch)
         if launch.run.exists():
             await self.discard(launch)
@@ -238,16 +203,17 @@ class HeavyWeight(Runs[_Watched]):
             undo.commit()
         self._spares.used(launch, plan, size)
 
-    async def _begin(self, begin: Callable[[Surroundings], Awaitable[None]], guest: _Guest) -> None:
+    async def _begin(self, guest: _Guest, begin: Beginning) -> None:
         """Let QEMU take its state, and the guest become the machine."""
-        launch = guest.watched.run.launch
+        run = guest.watched.run
+        launch = run.launch
         try:
             if guest.taken is None:
                 async with control(RunDirectory(launch.run).own, qemu.CONTROL) as told:
                     RunDirectory(launch.run).close_off()
                     if guest.started.state >= 0:
                         await told.load(guest.started.state)
-            await begin(await asyncio.to_thread(surroundings, launch, guest.shared))
+            await begin(run, await asyncio.to_thread(surroundings, launch, guest.shared))
             if guest.taken is not None:
                 await guest.taken.plugged
             await self._guests.release(launch)
@@ -273,15 +239,6 @@ class HeavyWeight(Runs[_Watched]):
             return Exit(KILLED, error="its QEMU has ended")
         watched.watching = asyncio.create_task(self._watch(watched))
         return await run.adopt()
-
-    async def signal(self, machine_id: str, signal: int) -> None:
-        """Send a signal to the workload's first process."""
-        watched = self._watched(machine_id)
-        if signal != SIGKILL:
-            await watched.run.signal(signal)
-        elif not await ending.killed(watched.run):
-            watched.why = "its guest did not answer, and was turned off"
-            await watched.group.end()
 
     async def console(self, machine_id: str, *, force: bool) -> tuple[bytes, Session]:
         """Open its console; what it has said last goes first."""
@@ -334,6 +291,9 @@ class HeavyWeight(Runs[_Watched]):
         self._runs.clear()
         self._guests.close()
 
+    async def _turn_off(self, watched: _Watched) -> None:
+        await watched.group.end()
+
     # What watches a run
 
     async def _watch(self, watched: _Watched) -> None:
@@ -350,12 +310,6 @@ class HeavyWeight(Runs[_Watched]):
     def _talking(self) -> tuple[GuestRun, ...]:
         """Give the runs whose guests are there."""
         return tuple(each.run for each in self._runs.values() if not each.run.has_ended)
-
-    async def _let_go(self, watched: _Watched) -> None:
-        if watched.watching is not None:
-            watched.watching.cancel()
-            await asyncio.gather(watched.watching, return_exceptions=True)
-        await watched.run.close()
 
     def _run_of(self, launch: Launch, monitor: ProcessId) -> GuestRun:
         agent = str(RunDirectory(launch.run).own / qemu.AGENT)

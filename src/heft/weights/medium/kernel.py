@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import HostError
 from heft.failures import translated
-from heft.guest import jail, setup
+from heft.guest import disks, jail, setup
 from heft.guest.jail import Jail
 from heft.guest.monitors import BOUNDED, FILE_BLOCK, RunDirectory, user_of
 from heft.host import denied_calls, memory_files, processes, taps
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from heft.weights.base import Launch
     from heft.weights.medium.line import Line
 
-DISK = "disk.ext4"
-"""The machine's own disk, in the directory of its upper."""
 _ROOT = 0
 """Who has the directory of its run: it makes its files in its jail, and none there."""
 CONSOLE_SIZE = 1 << 20
@@ -116,7 +114,7 @@ def _disks(launch: Launch, user: int) -> tuple[Path, Path, int]:
 
     Its user can open both, where its jail lets it to them.
     """
-    base, upper = launch.root.base, launch.root.upper / DISK
+    base, upper = launch.root.base, disks.of(launch.root)
     if base is None:
         raise HostError(f"container {launch.id} has no base to start from")
     with translated(f"open the disks of {launch.id}"):

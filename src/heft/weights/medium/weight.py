@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import secrets
 import shutil
 import time
 from dataclasses import dataclass, field
-from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from heft.errors import Conflict, HeftError, HostError, NotSupported
+from heft.errors import HeftError, HostError, NotSupported
 from heft.faults import reach
 from heft.guest import disks, ending, measuring, monitors, setup, shaping, shares
 from heft.guest.architectures import NATIVE
-from heft.guest.disks import Owner
 from heft.guest.monitors import RunDirectory
 from heft.guest.refusals import refuse
 from heft.guest.run import KILLED, GuestRun
@@ -32,18 +29,17 @@ from heft.guest.shaping import Shape
 from heft.guest.shares import Shared, shared_points
 from heft.host import cgroups, grouping, processes
 from heft.host.cgroups import Group, Layout
-from heft.model.upper import Form, Upper
 from heft.undo import Undo
 from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
-from heft.weights.medium import kernel
 from heft.weights.medium.user_mode import UserMode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from heft.guest.kits import Kit, Kits
-    from heft.weights.base import Launch, Resources, Root
+    from heft.guest.runs import Beginning
+    from heft.weights.base import Launch, Resources
     from heft.weights.medium.backend import Backend, Guest
 
 log = logging.getLogger(__name__)
@@ -94,7 +90,6 @@ class MediumWeight(Runs[_Watched]):
         self._traits = self._backend.traits
         self.name = self._traits.weight
         self.plug = self._traits.plug
-        self._beginning: set[str] = set()
         self._layout: Layout | None = None
 
     def kit(self, platform: str) -> str:
@@ -140,63 +135,41 @@ class MediumWeight(Runs[_Watched]):
         self._refuse(launch)
         await shares.check_kinds(launch)
 
-    def upper(self, root: Root) -> Upper:
-        """Say where it keeps what the machine writes."""
-        return Upper(Form.DISK, root.upper / kernel.DISK, "upper", root.size)
-
-    async def provision(self, launch: Launch) -> None:
-        """Make the machine's disk."""
-        self._refuse(launch)
-        launch.root.upper.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = Owner.of(launch.root.layers[-1]) if launch.root.layers else disks.ROOT
-        size = launch.root.size or disks.DEFAULT_SIZE
-        await disks.make_upper(launch.root.upper / kernel.DISK, size, owner)
-
     async def prepare(self, launch: Launch) -> None:
         """Do everything that comes before the workload's first instruction."""
-        async with self._guest(launch) as watched:
-            await self._begin(watched.run.begin, watched)
+        async with self._begun(launch, GuestRun.begin) as watched:
             reach("medium.held")
             watched.watching = asyncio.create_task(self._watch(watched))
 
     @contextlib.asynccontextmanager
-    async def _serving(self, launch: Launch) -> AsyncIterator[GuestRun]:
-        """Give a guest with the machine's disk and volumes, and nothing that runs in it."""
-        still = dataclasses.replace(launch, endpoint=None)
-        async with self._guest(still) as watched:
+    async def _begun(self, launch: Launch, begin: Beginning) -> AsyncIterator[_Watched]:
+        self._refuse(launch)
+        with self._once(launch):
             try:
-                await self._begin(watched.run.serve, watched)
-                try:
-                    yield watched.run
-                finally:  # what was taken back must be so on the disk too
-                    await watched.run.agent.sync()
+                kit = await self._kit(launch.kit, launch.id, lambda _: None)
+                if launch.run.exists():
+                    await self.discard(launch)
+                async with (
+                    disks.guarded(disks.of(launch.root), launch.name),
+                    self._spawned(launch, kit) as watched,
+                ):
+                    await self._begin(watched, begin)
+                    yield watched
             finally:
-                await self.discard(still)
+                await self._kits.release(launch.id)
 
     @contextlib.asynccontextmanager
-    async def _guest(self, launch: Launch) -> AsyncIterator[_Watched]:
-        """Start a machine's kernel in its group."""
-        if launch.id in self._runs or launch.id in self._beginning:
-            raise Conflict(f"container {launch.id} is already running")
-        self._refuse(launch)
-        self._beginning.add(launch.id)
-        try:
-            kit = await self._kit(launch.kit, launch.id, lambda _: None)
-            if launch.run.exists():
-                await self.discard(launch)
-            disk = launch.root.upper / kernel.DISK
-            async with disks.guarded(disk, launch.name), Undo() as undo:
-                undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
-                group, shape = await self._group(launch), self._shape(launch)
-                limits = shaping.limits(launch.resources, shape)
-                await asyncio.to_thread(grouping.make, group, limits)
-                reach("medium.grouped")
-                async with self._shared(launch, group) as shared:
-                    yield await self._started(launch, kit, shape, group, shared)
-                undo.commit()
-        finally:
-            self._beginning.discard(launch.id)
-            await self._kits.release(launch.id)
+    async def _spawned(self, launch: Launch, kit: Kit) -> AsyncIterator[_Watched]:
+        """Start a machine's kernel, in its group and with what serves its volumes."""
+        async with Undo() as undo:
+            undo.push(f"the run of {launch.id}", lambda: self.discard(launch))
+            group, shape = await self._group(launch), self._shape(launch)
+            limits = shaping.limits(launch.resources, shape)
+            await asyncio.to_thread(grouping.make, group, limits)
+            reach("medium.grouped")
+            async with self._shared(launch, group) as shared:
+                yield await self._started(launch, kit, shape, group, shared)
+            undo.commit()
 
     @contextlib.asynccontextmanager
     async def _shared(self, launch: Launch, group: Group) -> AsyncIterator[Shared]:
@@ -219,15 +192,13 @@ class MediumWeight(Runs[_Watched]):
         reach("medium.recorded")
         return watched
 
-    async def _begin(
-        self, begin: Callable[[Surroundings], Awaitable[None]], watched: _Watched
-    ) -> None:
+    async def _begin(self, watched: _Watched, begin: Beginning) -> None:
         """Let the guest become the machine; or see that its kernel ends before."""
         given = await asyncio.to_thread(self._surroundings, watched)
 
         async def beginning() -> None:
             await watched.guest.made()
-            await begin(given)
+            await begin(watched.run, given)
 
         begun = asyncio.ensure_future(beginning())
         ended = asyncio.ensure_future(processes.ended(watched.guest.pidfd))
@@ -263,15 +234,6 @@ class MediumWeight(Runs[_Watched]):
             return Exit(KILLED, error=guest.why())
         watched.watching = asyncio.create_task(self._watch(watched))
         return await run.adopt()
-
-    async def signal(self, machine_id: str, signal: int) -> None:
-        """Send a signal to the workload's first process."""
-        watched = self._watched(machine_id)
-        if signal != SIGKILL:
-            await watched.run.signal(signal)
-        elif not await ending.killed(watched.run):
-            watched.why = "its guest did not answer, and was turned off"
-            await self._backend.end(watched.run.launch, watched.group)
 
     async def stats(self, machine_id: str) -> Stats:
         """Measure what it uses now: processor time as the host pays for it."""
@@ -316,6 +278,9 @@ class MediumWeight(Runs[_Watched]):
                 os.close(watched.guest.pidfd)
         self._runs.clear()
 
+    async def _turn_off(self, watched: _Watched) -> None:
+        await self._backend.end(watched.run.launch, watched.group)
+
     # What watches a run
 
     async def _watch(self, watched: _Watched) -> None:
@@ -331,10 +296,7 @@ class MediumWeight(Runs[_Watched]):
         watched.run.monitor_ended(why, oom_killed=oom)
 
     async def _let_go(self, watched: _Watched) -> None:
-        if watched.watching is not None:
-            watched.watching.cancel()
-            await asyncio.gather(watched.watching, return_exceptions=True)
-        await watched.run.close()
+        await super()._let_go(watched)
         watched.guest.close()
 
     async def _groups(self) -> Layout:

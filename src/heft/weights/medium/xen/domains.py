@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import HeftError, HostError, NotSupported
 from heft.failures import translated
-from heft.guest import ending, kits, setup, shaping
+from heft.guest import disks, ending, kits, setup, shaping
 from heft.guest.monitors import ENTER, RunDirectory
 from heft.guest.setup import Disk
 from heft.host import loops, memory_files, processes
@@ -155,8 +155,8 @@ class Xen:
             (self._notes / launch.id).touch()
         with contextlib.ExitStack() as opened:
             hotplug.place(self._script)
-            disks = await asyncio.to_thread(_disks, launch, kit, opened)
-            nodes = tuple(disk for _, disk in disks)
+            devices = await asyncio.to_thread(_disks, launch, kit, opened)
+            nodes = tuple(disk for _, disk in devices)
             domain = _domain(launch, kit, shape, nodes, str(self._script))
             path = launch.run / "domain.cfg"
             with translated(f"make {path}"):
@@ -170,7 +170,7 @@ class Xen:
                 stderr=words,
                 new_session=True,
                 # They are its disks until its domain has them, whatever becomes of this daemon.
-                pass_fds=[device for device, _ in disks],
+                pass_fds=[device for device, _ in devices],
             )
             kept = os.dup(words)
             monitor = ProcessId.of(process.pid)
@@ -249,22 +249,22 @@ def _disks(
     launch: Launch, kit: Kit, opened: contextlib.ExitStack
 ) -> list[tuple[int, configuration.Disk]]:
     """Give a machine's disks, each with a descriptor that holds it open as a device."""
-    base, upper = launch.root.base, launch.root.upper / kernel.DISK
+    base, upper = launch.root.base, disks.of(launch.root)
     if base is None:
         raise HostError(f"container {launch.id} has no base to start from")
     files = [(base, True), (upper, False)]
     files += [(kit.modules, True)] if setup.loads_modules(launch) else []
-    disks = []
+    found = []
     for (file, read_only), name in zip(files, configuration.DISKS, strict=False):
         device = loops.attached(file)
         opened.callback(os.close, device)
         node = os.readlink(f"/proc/self/fd/{device}")
-        disks.append((device, configuration.Disk(node, name, read_only)))
-    return disks
+        found.append((device, configuration.Disk(node, name, read_only)))
+    return found
 
 
 def _domain(
-    launch: Launch, kit: Kit, shape: Shape, disks: tuple[configuration.Disk, ...], script: str
+    launch: Launch, kit: Kit, shape: Shape, nodes: tuple[configuration.Disk, ...], script: str
 ) -> Domain:
     """Give what xl is told of a machine."""
     card, end = None, launch.endpoint
@@ -276,7 +276,7 @@ def _domain(
         initramfs=str(kit.initramfs),
         memory=shape.memory,
         processors=shape.cpus,
-        disks=disks,
+        disks=nodes,
         script=script,
         card=card,
         limits=shaping.limits(launch.resources, shape),
