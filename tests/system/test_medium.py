@@ -1,5 +1,6 @@
 """Medium machines, through the real `docker` and `heft`, with a real User Mode Linux."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -50,8 +51,13 @@ def _is(path: Path, user: int) -> bool:
         return False
 
 
-def parent_of(pid: str) -> str:
-    return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1]
+def parents(user: int) -> dict[str, str]:
+    """Give the processes of a user, and the parent of each; some go while they are looked at."""
+    found = {}
+    for path in processes_of(user):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[path.name] = (path / "stat").read_text().rpartition(")")[2].split()[1]
+    return found
 
 
 def test_a_kernel_of_its_own_streams_and_codes(docker):
@@ -216,8 +222,8 @@ def test_what_a_killed_kernel_leaves_the_next_daemon_removes(docker, daemon):
         assert run(docker, *words, name, BUSYBOX, "sleep", "600").returncode == 0
         found = daemon.request("GET", f"/containers/{name}/json").json
         user = user_of(found["Id"])
-        own = {path.name for path in processes_of(user)}
-        (kernel,) = (pid for pid in own if parent_of(pid) not in own)
+        own = parents(user)
+        (kernel,) = (pid for pid in own if own[pid] not in own)
         daemon.kill()
         os.kill(int(kernel) if victim == "kernel" else found["State"]["Pid"], signal.SIGKILL)
         daemon.start()
@@ -282,9 +288,9 @@ def test_its_kernel_killed_all_of_it_is_gone_within_a_second(docker, daemon):
     assert run(docker, "-d", "--name", "box", BUSYBOX, "sh", "-c", spin).returncode == 0
     machine = daemon.request("GET", "/containers/box/json").json["Id"]
     user = user_of(machine)
-    own = {path.name for path in processes_of(user)}
-    (device,) = (pid for pid in own if parent_of(pid) not in own)
-    (kernel,) = (pid for pid in own if parent_of(pid) == device)
+    own = parents(user)
+    (device,) = (pid for pid in own if own[pid] not in own)
+    (kernel,) = (pid for pid in own if own[pid] == device)
     os.kill(int(kernel), signal.SIGKILL)
     time.sleep(1)
     assert processes_of(user) == []
@@ -298,13 +304,13 @@ def test_its_device_killed_the_machine_ends_and_its_policy_acts(docker, daemon):
     assert run(docker, *words, BUSYBOX, "sh", "-c", "echo here; sleep 600").returncode == 0
     eventually(lambda: docker("logs", "box").stdout == "here\n")
     machine = daemon.request("GET", "/containers/box/json").json["Id"]
-    own = {path.name for path in processes_of(user_of(machine))}
-    (device,) = (pid for pid in own if parent_of(pid) not in own)
+    own = parents(user_of(machine))
+    (device,) = (pid for pid in own if own[pid] not in own)
     assert Path("/proc", device, "comm").read_text() == "vsock\n"
     os.kill(int(device), signal.SIGKILL)
     eventually(lambda: docker("logs", "box").stdout == "here\nhere\n")
     assert daemon.request("GET", "/containers/box/json").json["RestartCount"] == 1
-    assert not own & {path.name for path in processes_of(user_of(machine))}
+    assert not own.keys() & {path.name for path in processes_of(user_of(machine))}
 
 
 def test_a_daemon_killed_while_much_goes_in_leaves_a_machine_to_go_on_with(
