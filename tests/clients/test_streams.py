@@ -43,6 +43,18 @@ def test_who_is_still_sent_to_when_it_ends_has_its_code(client: Client) -> None:
         source.kill()
 
 
+def test_who_does_not_read_holds_up_no_end(client: Client) -> None:
+    script = "trap 'exit 7' TERM; echo up; sleep 1000 & wait"
+    client("run", "-d", "--name", "box", BUSYBOX, "sh", "-c", script)
+    command = [*client.program, "exec", "box", "yes"]
+    with subprocess.Popen(command, env=client.environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(2) == b"y\n"
+        time.sleep(1)  # until all that is between the two is full
+        client("stop", "-t", "30", "box", timeout=patience(15))
+        assert client("inspect", "-f", "{{.State.ExitCode}}", "box").stdout == "7\n"
+        process.kill()
+
+
 def test_a_megabyte_each_way_of_bytes(client: Client) -> None:
     data = bytes(range(256)) * 4096
     command = [*client.program, "run", "-i", "--rm", BUSYBOX, "cat"]

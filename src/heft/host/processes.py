@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TOOL_SECONDS = 60.0
+_EXITING = 0x4
+"""Linux, include/linux/sched.h, PF_EXITING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,17 @@ class ProcessId(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
         """Give the identity of a process that runs, or None (a zombie does not run)."""
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as stat:
-                fields = stat.read().rpartition(b") ")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
+        fields = _stat(pid)
         return None if fields[0] in (b"Z", b"X") else cls(pid, int(fields[19]))
 
     def is_alive(self) -> bool:
         """Say whether this very process still runs."""
         return ProcessId.of(self.pid) == self
+
+    def is_ending(self) -> bool:
+        """Say whether it runs no more, though the kernel may still wait for others to be gone."""
+        fields = _stat(self.pid)
+        return bool(int(fields[6]) & _EXITING) or not self.is_alive()
 
     def open(self) -> int | None:
         """Open a pidfd for it; None if it has ended."""
@@ -68,6 +71,15 @@ class ProcessId(msgspec.Struct, frozen=True):
             return descriptor
         os.close(descriptor)
         return None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Give the fields of a process's `stat` (proc(5)) from its state on; state X: there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return [b"X", *[b"0"] * 19]
 
 
 async def ended(pidfd: int) -> None:

@@ -49,12 +49,13 @@ class LightExecution:
     ) -> None:
         self.pid = pid
         self.session: Session | None = session
+        self._attached = session
         self._run = run
         self._directory = directory
         self._monitor = watcher
         self._process = ProcessId.of(pid)
         self._waiting = asyncio.ensure_future(self._wait())
-        run.executions.add(self)
+        run.follow(self)
 
     async def wait(self) -> int:
         """Give its exit code, when it has ended."""
@@ -70,6 +71,13 @@ class LightExecution:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(os.getpgid(self._process.pid), signal.SIGKILL)
             _kill(self._process)
+
+    def cut_stalled(self, seconds: float) -> bool:
+        """Let go of a client that has not read for so long; say whether there was one."""
+        if self._attached is None or not self._attached.is_stalled(seconds):
+            return False
+        self._attached.cut()
+        return True
 
     def close(self) -> None:
         """Stop watching; the process is not touched."""

@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 STALL_SECONDS = 10.0
 """How long the end of a workload may be held up by a session that nobody reads."""
+HELD_SECONDS = 2.0
+"""How long it may be held up by one of an execution, which keeps even SIGKILL from ending it."""
 KILLED = 128 + signal.SIGKILL
 MONITOR_KILLED = "its monitor was killed"
 
@@ -53,6 +55,7 @@ class Run:
         self._workload_fd = -1
         self._settling: asyncio.Task[None] | None = None
         self._stall_check: asyncio.TimerHandle | None = None
+        self._executions_check: asyncio.TimerHandle | None = None
 
     @property
     def workload(self) -> ProcessId:
@@ -89,6 +92,26 @@ class Run:
         if self._workload_fd >= 0:
             processes.send_signal(self._workload_fd, number)
 
+    def follow(self, execution: LightExecution) -> None:
+        """Have a further process looked after, which leaves `executions` when it has ended."""
+        self.executions.add(execution)
+        if self._executions_check is None:
+            self._executions_check = self._loop.call_later(HELD_SECONDS, self._cut_holding)
+
+    def _cut_holding(self) -> None:
+        """Let go of sessions of executions that keep the workload from ending.
+
+        When the first process of a PID namespace ends, the kernel waits for all others to be reaped
+        (pid_namespaces(7)); an execution's monitor that waits to write to its session reaps none.
+        """
+        self._executions_check = None
+        if self.workload.is_ending():
+            for execution in tuple(self.executions):
+                if execution.cut_stalled(HELD_SECONDS):
+                    self._tell_of_cut()
+        if self.executions:
+            self._executions_check = self._loop.call_later(HELD_SECONDS, self._cut_holding)
+
     async def finish_executions(self) -> None:
         """Wait for the monitors of further processes, whose processes are gone."""
         waiting = [asyncio.ensure_future(execution.wait()) for execution in self.executions]
@@ -105,8 +128,9 @@ class Run:
         """
         if not self.has_ended:
             self.cut_sessions()
-        if self._stall_check is not None:
-            self._stall_check.cancel()
+        for check in (self._stall_check, self._executions_check):
+            if check is not None:
+                check.cancel()
         if self._settling is not None:
             self._settling.cancel()
         self._close_monitor()
@@ -139,9 +163,12 @@ class Run:
         """Let go of sessions that keep the monitor from ending: it waits to write to them."""
         for session in tuple(self.sessions):
             if session.is_stalled(STALL_SECONDS):
-                _log.warning("machine %s: a client that does not read is cut off", self.launch.id)
+                self._tell_of_cut()
                 session.cut()
         self._stall_check = self._loop.call_later(STALL_SECONDS, self._cut_stalled)
+
+    def _tell_of_cut(self) -> None:
+        _log.warning("machine %s: a client that does not read is cut off", self.launch.id)
 
     def _monitor_ended(self) -> None:
         if self._stall_check is not None:
