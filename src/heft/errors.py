@@ -26,7 +26,8 @@ class HeftError(Exception):
     """The root of all errors that are meant to be read by a user.
 
     `message` says what is wrong and with which thing; `hint`, where there is something to do about
-    it, says what. Both are whole sentences without a final full stop, as Docker's are.
+    it, says what. Both are whole sentences without a final full stop, as Docker's are. As text it
+    is fit to be shown: the names of files in it may be others' choice.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -35,7 +36,7 @@ class HeftError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.hint})" if self.hint else self.message
+        return shown(f"{self.message} ({self.hint})" if self.hint else self.message)
 
 
 class InvalidArgument(HeftError):
@@ -107,6 +108,16 @@ class NoSpace(HostError):
 
 class OutcomeUnknown(HostError):
     """The answer was lost: what was asked may or may not have happened."""
+
+
+def shown(text: str) -> str:
+    """Give a text in which what controls a terminal is written out, but for the ends of lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def plain(text: str, most: int = 1000) -> str:

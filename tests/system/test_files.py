@@ -166,6 +166,17 @@ def test_statuses(daemon: Daemon) -> None:
     assert daemon.request("POST", "/commit").status == 400
 
 
+def test_names_in_errors_do_nothing_to_a_terminal(daemon: Daemon) -> None:
+    machine(daemon)
+    name = b"\x1b]0;title\x07"
+    for tar in (entry(name + b"/../../out"), entry(name) + entry(name + b"/below", b"x")):
+        answer = put(daemon, tar + headers.END)
+        assert answer.status == 400
+        assert r"\x1b]0;title\x07" in answer.message
+    answer = daemon.request("GET", "/containers/box/archive?path=/%1b[31mred")
+    assert r"/\x1b[31mred" in answer.message
+
+
 MANY = """
 name=$(printf %0200d 0)
 while [ ${#PWD} -lt 3500 ]; do mkdir $name && cd $name; done
