@@ -90,7 +90,7 @@ _left = int(_count or 1) if _wanted else 0
 
 def reach(point: str) -> None:
     """Die here if this is the point, and the time, that the environment names."""
-    global _left  # noqa: PLW0603
+    global _left  # noqa: PLW0603 - it counts for the whole process
     if not _left or point != _wanted:
         return
     _left -= 1

@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         self.give(status, headers, content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815 - http.server's names
 
     def do_CONNECT(self) -> None:
         """Be a tunnel, as a proxy is for HTTPS, whatever host was asked for."""

@@ -341,7 +341,10 @@ async def test_what_a_registry_lies_about(bench: Bench, case: str) -> None:
 
 async def test_pulled_at_once(bench: Bench, served: Served) -> None:
     name = f"{served.host}/team/twice:1"
-    progress = lambda *_: None  # noqa: E731
+
+    def progress(*_: object) -> None:
+        pass
+
     image = await bench.images.import_disk(once(RAW), reference=name, progress=progress)
     await bench.images.remote.push(name, NOBODY, progress)
     bench.images.remove(name, force=True)

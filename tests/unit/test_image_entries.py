@@ -77,10 +77,10 @@ def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_formats(format: int) -> None:  # noqa: A002
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_formats(form: int) -> None:
     name = "directory/" * 12 + "file"
-    data = tar(member(name, b"content"), member("empty"), format=format)
+    data = tar(member(name, b"content"), member("empty"), format=form)
     assert contents(data) == {name: b"content", "empty": b""}
 
 

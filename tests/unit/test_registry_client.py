@@ -238,7 +238,7 @@ def test_what_is_said_of_a_proxy_has_no_password(monkeypatch: pytest.MonkeyPatch
             try:
                 found = through(URL("https://r.test/v2/"))
             except HostError as error:
-                assert "cret" not in repr(error) + str(error.__cause__)  # noqa: PT017
+                assert "cret" not in repr(error) + str(error.__cause__)  # noqa: PT017 - it may go well
             else:
                 assert (scheme, port) == ("http", "3128")
                 assert found["proxy"] == URL("http://proxy.test:3128")

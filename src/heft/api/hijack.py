@@ -123,7 +123,7 @@ class Hijacked(asyncio.Protocol):
         """
         until = self._loop.time() + HEAD_SECONDS
         await asyncio.sleep(0)
-        while self._is_unread() and self._loop.time() < until:  # noqa: ASYNC110  no event tells
+        while self._is_unread() and self._loop.time() < until:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(_HEAD_STEP)
 
     def _is_unread(self) -> bool:

@@ -32,7 +32,7 @@ def overlay(host: Host) -> Finding:
 
     def join() -> str:
         calls.mount("tmpfs", "/tmp", "tmpfs")  # noqa: S108 - in a mount namespace of its own
-        os.chdir("/tmp")  # noqa: S108
+        os.chdir("/tmp")  # noqa: S108 - as above
         for name in ("lower", "upper", "work", "root"):
             os.mkdir(name)
         with open("lower/old", "w", encoding="utf-8"):
@@ -90,7 +90,7 @@ def binfmt_misc(host: Host) -> Finding:
 
     def mounted() -> str:
         calls.mount("binfmt_misc", "/tmp", "binfmt_misc")  # noqa: S108 - as above
-        with open("/tmp/status", encoding="ascii") as file:  # noqa: S108
+        with open("/tmp/status", encoding="ascii") as file:  # noqa: S108 - as above
             status = file.read().strip()
         if status != "enabled":
             raise Refused(status)

@@ -127,36 +127,36 @@ class Life:
         except HeftError:
             log.exception("container %s: its end could not be dealt with", self._id)
 
-    async def _finished(self, exit: Exit) -> bool:  # noqa: A002
+    async def _finished(self, how: Exit) -> bool:
         """Deal with the end of a run; False if the store takes no writes now."""
         try:
             if self.machine.state is State.REMOVING:
                 await self._remove(volumes=True)
             else:
-                await self.finish(exit)
+                await self.finish(how)
         except NoSpace as error:
             log.warning("container %s: its end cannot be recorded yet: %s", self._id, error)
             return False
         return True
 
-    async def finish(self, exit: Exit) -> None:  # noqa: A002
+    async def finish(self, how: Exit) -> None:
         """Deal with the end of a run: record, clear up, tell, and start again if it is to be."""
         await self._checkups.end()
         machine = self.machine
         again = restart.wanted_after_exit(
             machine.host_config.restart_policy,
-            code=exit.code,
+            code=how.code,
             count=machine.restart_count,
             by_user=machine.stopped_by_user,
         )
         then = State.RESTARTING if again else State.EXITED
-        machine = await run.end(self._parts, machine, exit, then)
-        if exit.oom_killed:
+        machine = await run.end(self._parts, machine, how, then)
+        if how.oom_killed:
             self._parts.tell(machine, "oom")
         lasted = max(machine.run.finished - machine.run.started, 0) / 1e9
         duration = str(int(lasted))
-        self._parts.tell(machine, "die", exitCode=str(exit.code), execDuration=duration)
-        self._watchers.tell(exit, WaitCondition.NOT_RUNNING, WaitCondition.NEXT_EXIT)
+        self._parts.tell(machine, "die", exitCode=str(how.code), execDuration=duration)
+        self._watchers.tell(how, WaitCondition.NOT_RUNNING, WaitCondition.NEXT_EXIT)
         if again:
             self._delay = restart.delay(self._delay, lasted)
             self.restart_after(self._delay)

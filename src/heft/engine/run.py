@@ -147,17 +147,17 @@ async def _plug(parts: Parts, machine: Machine, network: str, undo: Undo) -> Mac
     return parts.records.change(machine.id, endpoint=endpoint, address=endpoint.address)
 
 
-async def end(parts: Parts, machine: Machine, exit: Exit, then: State) -> Machine:  # noqa: A002
+async def end(parts: Parts, machine: Machine, how: Exit, then: State) -> Machine:
     """Record how the run ended, first of all, then remove every trace of it."""
     reach("exit.seen")
     run = msgspec.structs.replace(
         health.unwatched(machine.run),
         pid=0,
         # A guest's clock may be some milliseconds behind.
-        finished=max(exit.finished or time.time_ns(), machine.run.started),
-        exit_code=exit.code,
-        oom_killed=exit.oom_killed,
-        error=exit.error,
+        finished=max(how.finished or time.time_ns(), machine.run.started),
+        exit_code=how.code,
+        oom_killed=how.oom_killed,
+        error=how.error,
     )
     machine = parts.records.change(machine.id, state=then, run=run)
     reach("exit.recorded")

@@ -29,8 +29,8 @@ class Watchers:
         with contextlib.suppress(ValueError):
             self._all.remove(entry)
 
-    def tell(self, exit: Exit, *conditions: WaitCondition) -> None:  # noqa: A002
+    def tell(self, how: Exit, *conditions: WaitCondition) -> None:
         """Tell those who wait for one of these."""
         for condition, future in tuple(self._all):
             if condition in conditions and not future.done():
-                future.set_result(exit)
+                future.set_result(how)

@@ -112,4 +112,4 @@ class HostPorts:
 def _overlap(one: PublishedPort, other: PublishedPort) -> bool:
     same_port = (one.protocol, one.host_port) == (other.protocol, other.host_port)
     addresses = {one.host_address, other.host_address}
-    return same_port and (len(addresses) == 1 or "0.0.0.0" in addresses)  # noqa: S104
+    return same_port and (len(addresses) == 1 or "0.0.0.0" in addresses)  # noqa: S104 - nothing is bound here

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ANY = range(0)
 """Any free port of the host."""
-ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - Docker publishes so
 LAST_PORT = 65535
 
 

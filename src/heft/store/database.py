@@ -100,23 +100,23 @@ class Table(Generic[T]):
         `name` must be no other document's: `Conflict` otherwise.
         """
         self._database.execute(
-            f"INSERT INTO {self._name} (id, name, document) VALUES (?, ?, ?)"  # noqa: S608
+            f"INSERT INTO {self._name} (id, name, document) VALUES (?, ?, ?)"  # noqa: S608 - the name is ours
             " ON CONFLICT (id) DO UPDATE SET name = excluded.name, document = excluded.document",
             (key, name, msgspec.json.encode(document)),
         )
 
     def delete(self, key: str) -> None:
         """Remove the document; no harm if there is none."""
-        self._database.execute(f"DELETE FROM {self._name} WHERE id = ?", (key,))  # noqa: S608
+        self._database.execute(f"DELETE FROM {self._name} WHERE id = ?", (key,))  # noqa: S608 - the name is ours
 
     def get(self, key: str) -> T | None:
         """Give the document under `key`, or None."""
-        statement = f"SELECT document FROM {self._name} WHERE id = ?"  # noqa: S608
+        statement = f"SELECT document FROM {self._name} WHERE id = ?"  # noqa: S608 - the name is ours
         row = self._database.execute(statement, (key,)).fetchone()
         return None if row is None else self._decode(row[0])
 
     def __iter__(self) -> Iterator[T]:
-        rows = self._database.execute(f"SELECT document FROM {self._name}").fetchall()  # noqa: S608
+        rows = self._database.execute(f"SELECT document FROM {self._name}").fetchall()  # noqa: S608 - the name is ours
         return (self._decode(document) for (document,) in rows)
 
 

@@ -54,7 +54,7 @@ def _in_background(client: Client, request: Request, id_file: str) -> int:
 
 
 def _import_foreground() -> None:
-    from heft.cli import foreground  # noqa: F401
+    from heft.cli import foreground  # noqa: F401 - while the daemon works
 
 
 def _in_foreground(call: Invocation, request: Request, machine: str) -> int:

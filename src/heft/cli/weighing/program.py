@@ -90,7 +90,7 @@ def natively(program: int, column: Column, to: tuple[str, str] | None) -> None:
     """Measure this host itself; files are in /var/tmp."""
     results = Results(column)
     begun = time.monotonic()
-    words = ("measure", "/var/tmp", *(to or ()))  # noqa: S108
+    words = ("measure", "/var/tmp", *(to or ()))  # noqa: S108 - files there have no names
     with _running(program, *words, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         while not results.idle:

@@ -74,7 +74,7 @@ class Attempts:
         return True
 
     def _pause(self) -> float:
-        return FIRST_PAUSE * 2.0 ** (self._failed - 1) * random.uniform(0.8, 1.2)  # noqa: S311
+        return FIRST_PAUSE * 2.0 ** (self._failed - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
 
 def is_lasting(error: Exception | str) -> bool:

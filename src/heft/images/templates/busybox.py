@@ -71,7 +71,7 @@ class Busybox:
     summary = "about 2 MB: the distribution's static busybox"
     options: tuple[Option, ...] = ()
 
-    async def build(self, choices: Choices, workplace: Path, report: Report) -> Built:  # noqa: ARG002
+    async def build(self, choices: Choices, workplace: Path, report: Report) -> Built:  # noqa: ARG002 - as templates are built
         """Put the program, its links and a few files into a tar."""
         program = _find()
         content = await asyncio.to_thread(program.read_bytes)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MODULE = "heft.weights.light.filing_child"
 POINTS = (
-    *("/dev", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc"),  # noqa: S108
+    *("/dev", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc"),  # noqa: S108 - the machine's
     *("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys", "/sys/fs"),
     "/sys/fs/cgroup",
 )

@@ -89,10 +89,10 @@ def _standard(launch: Launch, shm: str, dev: str) -> Iterable[dict[str, Any]]:
     if launch.namespaces.ipc == "none":
         return
     if launch.namespaces.ipc == "host" or shm:
-        yield _mount("/dev/shm", "bind", shm or "/dev/shm", "rbind", *plain)  # noqa: S108
+        yield _mount("/dev/shm", "bind", shm or "/dev/shm", "rbind", *plain)  # noqa: S108 - the machine's
     else:
         size = f"size={launch.shm_size}"
-        yield _mount("/dev/shm", "tmpfs", "shm", *plain, "mode=1777", size)  # noqa: S108
+        yield _mount("/dev/shm", "tmpfs", "shm", *plain, "mode=1777", size)  # noqa: S108 - the machine's
 
 
 def mount_point(point: MountPoint) -> dict[str, Any]:

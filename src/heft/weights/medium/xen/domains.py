@@ -72,7 +72,7 @@ class Running:
     async def made(self) -> None:
         """Return when xl has made the domain, which it does one by one, and let it go."""
         begun = time.monotonic()
-        while (domain := await self._find()) is None or domain.is_paused:  # noqa: ASYNC110
+        while (domain := await self._find()) is None or domain.is_paused:  # noqa: ASYNC110 - no event
             # Each look is a process or two: they must not hold up what is looked for.
             await asyncio.sleep(max(_PAUSE, (time.monotonic() - begun) / 4))
 
