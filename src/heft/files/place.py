@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heft.host import loops, mounts, paths, syscalls
+from heft.host.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT
 
 if TYPE_CHECKING:
     from heft.files.plan import Mount, Tree
 
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC = 0x1, 0x20, 0x1000, 0x4000
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -44,7 +44,7 @@ def open_tree(tree: Tree) -> int:
         _show(opened, mount)
     if tree.writable and tree.read_only:
         # Of this mount alone: volumes in it stay as they are.
-        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
+        flags = MS_BIND | MS_REMOUNT | MS_RDONLY
         syscalls.mount(b"none", os.fsencode(root), b"", flags, b"")
     return opened
 
@@ -100,12 +100,12 @@ def _show(root: int, mount: Mount) -> None:
         raise
     name = f"/proc/self/fd/{target}".encode()
     source = os.fsencode(mount.source)
-    syscalls.mount(source, name, b"", _MS_BIND | _MS_REC, b"")
+    syscalls.mount(source, name, b"", MS_BIND | MS_REC, b"")
     os.close(target)
     if mount.read_only:
         # Through the path once more: the descriptor is of what is hidden now.
         shown = paths.open_in_root(root, mount.target, os.O_PATH)
-        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
+        flags = MS_BIND | MS_REMOUNT | MS_RDONLY
         syscalls.mount(b"none", f"/proc/self/fd/{shown}".encode(), b"", flags, b"")
         os.close(shown)
 

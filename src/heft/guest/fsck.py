@@ -18,14 +18,13 @@ from typing import NoReturn
 
 from heft.errors import HeftError
 from heft.host import mounts, tied
+from heft.host.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUTS
 
 DISK = "/disk"
 TROUBLE = 125
 """The exit status where e2fsck was not come to; its own are less (e2fsck(8))."""
 
-_CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
-_CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
-_NAMESPACES = _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET
+_NAMESPACES = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
 _SHOWN = ("usr", "bin", "lib", "lib32", "lib64", "libx32", "sbin")
 """What the distribution's programs consist of; links to `usr`, or directories of old."""
 

@@ -15,7 +15,6 @@ from heft.host import syscalls
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CLONE_NEWUSER = 0x10000000
 _VERSION_3 = 0x20080522
 """Of the layout of capabilities with 64 bits (linux/capability.h)."""
 _NOBODY = -1
@@ -60,7 +59,7 @@ def become_root_of(user_namespace: int) -> None:
 
     The process must have one thread (setns(2)). Raises `OSError`.
     """
-    syscalls.checked(syscalls.libc.setns(user_namespace, _CLONE_NEWUSER))
+    syscalls.checked(syscalls.libc.setns(user_namespace, syscalls.CLONE_NEWUSER))
     for call in (syscalls.libc.setresgid, syscalls.libc.setresuid):
         syscalls.checked(call(0, 0, 0))
     syscalls.checked(syscalls.libc.setgroups(0, None))

@@ -10,14 +10,18 @@ import os
 from typing import TYPE_CHECKING
 
 from heft.errors import HostError, NotSupported
+from heft.host import syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIBRARY = "libseccomp.so.2"
 _MASKED_EQUAL = 7
-_NAMESPACES = (0x20000, *(1 << bit for bit in range(25, 31)))
-"""CLONE_NEWNS, CLONE_NEWCGROUP, …UTS, …IPC, …USER, …PID, …NET (linux/sched.h)."""
+_NAMESPACES = (
+    *(syscalls.CLONE_NEWNS, syscalls.CLONE_NEWCGROUP, syscalls.CLONE_NEWUTS),
+    *(syscalls.CLONE_NEWIPC, syscalls.CLONE_NEWUSER, syscalls.CLONE_NEWPID),
+    syscalls.CLONE_NEWNET,
+)
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 """seccomp.h."""

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from heft.host import emulators, mounts, syscalls, tied
 from heft.host.processes import own_program
+from heft.host.syscalls import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, MS_REC, MS_SLAVE
 
-_MS_SLAVE_BELOW = 1 << 19 | 0x4000
 _EVERY_ID = f"0 0 {(1 << 32) - 1}\n"
-_NEWNS, _NEWUSER, _NEWPID = 0x00020000, 0x10000000, 0x20000000
 
 
 def command(architecture: str, emulator: Path) -> tuple[str, ...]:
@@ -34,7 +33,7 @@ def main() -> int:
     _leave()
     tied.end_with_daemon(signal.SIGTERM)  # forgotten with the old credentials
     # What the host unmounts from now on goes here too, and nothing that is mounted here goes there.
-    syscalls.mount(b"none", b"/", b"", _MS_SLAVE_BELOW, b"")
+    syscalls.mount(b"none", b"/", b"", MS_SLAVE | MS_REC, b"")
     mounts.mount(emulators.KIND, emulators.REGISTRY)
     emulators.register("emulated", architecture, Path(emulator), emulators.REGISTRY)
     child = os.fork()
@@ -60,7 +59,7 @@ def _leave() -> None:
         for name in ("uid_map", "gid_map"):
             (process / name).write_text(_EVERY_ID)
         os._exit(0)
-    syscalls.checked(syscalls.libc.unshare(_NEWNS | _NEWUSER | _NEWPID))
+    syscalls.checked(syscalls.libc.unshare(CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID))
     os.close(gone)
     if os.waitpid(mapper, 0)[1]:
         sys.exit("E: cannot map the ids of a user namespace")

@@ -32,12 +32,6 @@ _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSUID = 0x2
 _MOUNT_ATTR_NODEV = 0x4
 _MOUNT_ATTR_IDMAP = 0x100000
-_MNT_DETACH = 0x2
-_UMOUNT_NOFOLLOW = 0x8
-_CLONE_NEWNS = 0x00020000
-_MS_REC = 0x4000
-_MS_PRIVATE = 1 << 18
-_MS_SHARED = 1 << 20
 
 _PAGE = 4096
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@=-]+")
@@ -60,8 +54,8 @@ def leave_namespace(others: int = 0) -> None:
 
     The process must have one thread. Raises `OSError`.
     """
-    syscalls.checked(syscalls.libc.unshare(_CLONE_NEWNS | others))
-    syscalls.mount(b"none", b"/", b"", _MS_REC | _MS_PRIVATE, b"")
+    syscalls.checked(syscalls.libc.unshare(syscalls.CLONE_NEWNS | others))
+    syscalls.mount(b"none", b"/", b"", syscalls.MS_REC | syscalls.MS_PRIVATE, b"")
 
 
 def mount(
@@ -167,7 +161,7 @@ def detached(
         tree = _cloned(source, depth)
         try:
             plain = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV
-            _set_attributes(tree, plain, depth, 0, propagation=_MS_PRIVATE)
+            _set_attributes(tree, plain, depth, 0, propagation=syscalls.MS_PRIVATE)
             if read_only:
                 _set_attributes(tree, _MOUNT_ATTR_RDONLY, depth if read_only_below else 0, 0)
         except BaseException:
@@ -211,7 +205,7 @@ def _set_attributes(
 def share(target: Path) -> None:
     """Let what is mounted at and under `target` be seen by others who have it too, and by them."""
     with translated(f"share {target}"):
-        syscalls.mount(b"none", os.fsencode(target), b"", _MS_SHARED | _MS_REC, b"")
+        syscalls.mount(b"none", os.fsencode(target), b"", syscalls.MS_SHARED | syscalls.MS_REC, b"")
 
 
 def unmount(target: Path, *, lazy: bool = True) -> None:
@@ -219,7 +213,7 @@ def unmount(target: Path, *, lazy: bool = True) -> None:
 
     `lazy` takes it out of the tree at once even if it is in use.
     """
-    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+    flags = syscalls.UMOUNT_NOFOLLOW | (syscalls.MNT_DETACH if lazy else 0)
     with translated(f"unmount {target}"):
         try:
             syscalls.umount2(os.fsencode(target), flags)

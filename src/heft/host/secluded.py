@@ -19,6 +19,21 @@ from typing import TYPE_CHECKING
 
 from heft.failures import translated
 from heft.host import denied_calls, mounts, processes, syscalls
+from heft.host.syscalls import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUTS,
+    MNT_DETACH,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    MS_SLAVE,
+)
 from heft.host.threads import in_own_thread
 
 if TYPE_CHECKING:
@@ -27,12 +42,7 @@ if TYPE_CHECKING:
 
     from heft.host.cgroups import Group
 
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
-_CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
-_EVERY = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 0x1, 0x2, 0x4, 0x20, 0x1000
-_MS_SLAVE_BELOW = 0x4000 | 1 << 19
-_MNT_DETACH = 0x2
+_EVERY = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
 _PLACE = Path("/tmp")  # noqa: S108 - a directory that is there, to mount on in a namespace of one's own
 _LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
 
@@ -109,8 +119,8 @@ def _seclude(trees: Mapping[str, int]) -> None:
     """Leave the host's namespaces, and its tree for one of its own."""
     syscalls.checked(syscalls.libc.unshare(_EVERY))
     # What the host unmounts from now on goes here too, and nothing that is mounted here goes there.
-    syscalls.mount(b"none", b"/", b"", _MS_SLAVE_BELOW, b"")
-    mounts.mount("tmpfs", _PLACE, flags=_MS_NOSUID | _MS_NODEV, options=("mode=755", "size=1m"))
+    syscalls.mount(b"none", b"/", b"", MS_SLAVE | MS_REC, b"")
+    mounts.mount("tmpfs", _PLACE, flags=MS_NOSUID | MS_NODEV, options=("mode=755", "size=1m"))
     for name, target in _LINKS.items():
         (_PLACE / name).symlink_to(target)
     for name, tree in trees.items():
@@ -121,9 +131,9 @@ def _seclude(trees: Mapping[str, int]) -> None:
         else:
             place.touch()
         mounts.attach(tree, place)
-    read_only = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    read_only = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
     syscalls.mount(b"none", os.fsencode(_PLACE), b"", read_only, b"")
     os.chdir(_PLACE)
     syscalls.checked(syscalls.libc.pivot_root(b".", b"."))
-    syscalls.umount2(b".", _MNT_DETACH)
+    syscalls.umount2(b".", MNT_DETACH)
     os.chdir("/")

@@ -14,6 +14,16 @@ libc = ctypes.CDLL(None, use_errno=True)
 _syscall = libc.syscall
 _syscall.restype = ctypes.c_long
 
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x08000000, 0x10000000, 0x20000000
+CLONE_NEWNET = 0x40000000
+"""The kinds of namespaces (linux/sched.h)."""
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 0x1, 0x2, 0x4, 0x20, 0x1000
+MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x4000, 1 << 18, 1 << 19, 1 << 20
+"""What a mount is to be, and how (linux/mount.h)."""
+MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
+"""How one is taken away (linux/fs.h)."""
+
 Argument = int | bytes | None | ctypes.Structure
 """Numbers, strings (terminated by the call), null, and structures (passed by reference)."""
 
