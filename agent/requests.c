@@ -2,7 +2,9 @@
 #include "requests.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -150,8 +152,34 @@ static void handle(struct request request, struct bytes record)
 
 /* Sessions */
 
+/* Let each processor's timer be set anew. QEMU 7.2 does not keep when that of POWER (the decrementer)
+ * is due: what the kernel of a restored guest had set never comes, and it sets nothing later. A timer
+ * that is due already comes before. */
+static void set_timers(void)
+{
+#if defined(__powerpc64__)
+    struct itimerspec past = { .it_value.tv_nsec = 1 };
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    cpu_set_t all, one;
+    if (timer < 0 || sched_getaffinity(0, sizeof all, &all) < 0)
+        panic("timers");
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &all)) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            if (sched_setaffinity(0, sizeof one, &one) < 0
+                || timerfd_settime(timer, TFD_TIMER_ABSTIME, &past, NULL) < 0)
+                panic("timers");
+        }
+    sched_setaffinity(0, sizeof all, &all);
+    close(timer);
+#endif
+}
+
 static void dropped(void)
 {
+    if (!machine.ready) /* it may have been restored just now */
+        set_timers();
     tasks_drop();
 }
 
