@@ -12,6 +12,7 @@ import pytest
 from heft.api.times import parse
 from tests.harness.client import Client
 from tests.harness.images import BUSYBOX
+from tests.harness.pace import patience
 
 
 def up(client: Client, name: str, *flags: str) -> str:
@@ -217,9 +218,9 @@ def events(client: Client) -> Iterator[list[str]]:
     with subprocess.Popen(
         command, env=client.environment, stdout=subprocess.PIPE, text=True
     ) as process:
-        time.sleep(0.3)
+        time.sleep(patience(0.3))
         yield lines
-        time.sleep(0.5)
+        time.sleep(patience(0.5))
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         lines += process.stdout.read().splitlines()
