@@ -11,6 +11,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX, busybox_tar
 from tests.harness.pace import patience
 from tests.harness.serving import emptied, serving
+from tests.harness.terminal import Terminal
 
 IMAGE, PLATFORM = "foreign", "linux/arm64"
 
@@ -82,6 +83,29 @@ def test_a_privileged_one_has_a_further_disk_and_its_network(daemon, image, arch
     script = "ls /lib/modules/$(uname -r); ping -c1 -W5 near >&2"
     words = (*run, "--weight", "heavy", image, "sh", "-c", script)
     assert "modules.alias" in client(*words, timeout=patience(120)).stdout
+
+
+@pytest.mark.parametrize(("image", "architecture"), [(IMAGE, "arm64"), ("s390x", "s390x")])
+def test_its_console_is_heard_and_takes_nothing(daemon, image, architecture):
+    client = Client("heft", daemon)
+    run = ("run", "-d", "--name", "far", "--privileged", "--platform", f"linux/{architecture}")
+    script = "echo first >/dev/console; sleep 600"
+    client(*run, "--weight", "heavy", image, "sh", "-c", script, timeout=patience(120))
+    with Terminal([*client.program, "console", "far"], client.environment) as seen:
+        seen.until("first")
+        client("exec", "far", "sh", "-c", "echo '<3>second' >/dev/kmsg")
+        seen.until("second")
+        seen.write("word")
+        seen.until("nothing can be typed")
+        assert "is in use" in client("console", "far", check=False).stderr
+        said = client("console", "--force", "far").stdout
+        assert [said.count(word) for word in ("first", "second", "typed")] == [1, 1, 0]
+        assert seen.ended() == 1
+    with Terminal([*client.program, "console", "far"], client.environment) as seen:
+        seen.until("second")
+        client("exec", "-d", "far", "sh", "-c", "echo c >/proc/sysrq-trigger", check=False)
+        seen.until("Kernel panic")
+        assert seen.ended() == 1
 
 
 def test_its_image_says_what_it_is_for(client, daemon):

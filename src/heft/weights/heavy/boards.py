@@ -21,6 +21,8 @@ class Board:
     """Or `ccw`."""
     rescans: bool = True
     """Whether its kernel finds devices that were not there when it was booted."""
+    lends_console: bool = True
+    """Whether QEMU lets its console lead elsewhere while it runs."""
 
     def device(self, kind: str, slot: int, *options: str) -> str:
         """Give a virtio device (`virtio-blk`) in a slot, 1 to 31, as `-device` takes it."""
@@ -43,14 +45,17 @@ BOARDS = {
         ("reboot=t",),
     ),
     # The architecture's own algorithm of pointer authentication takes half of the time translated.
-    "arm64": Board("virt,gic-version=3,usb=off", "max,pauth-impdef=on", "ttyAMA0"),
+    "arm64": Board(
+        "virt,gic-version=3,usb=off", "max,pauth-impdef=on", "ttyAMA0", lends_console=False
+    ),
     # Without the workarounds that a processor of that kind would need, and QEMU does not have.
     "ppc64le": Board(
         "pseries,x-vof=on,usb=off,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
         "power9",
         "hvc0",
         rescans=False,  # what is on its bus is written in a tree of devices
+        lends_console=False,
     ),
     "riscv64": Board("virt,usb=off", "rv64", "ttyS0"),
-    "s390x": Board("s390-ccw-virtio", "max", "ttysclp0", bus="ccw"),
+    "s390x": Board("s390-ccw-virtio", "max", "ttysclp0", bus="ccw", lends_console=False),
 }

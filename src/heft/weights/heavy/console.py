@@ -6,10 +6,14 @@ opens the console gets the line itself: QEMU is told to have a socket in the pla
 taken at once, whether the client reads or not: he who does not misses what was said first, as at a
 serial line, and holds up nobody. What a daemon that was killed had opened is closed by that, and
 the next one takes the line back.
+
+The consoles of some boards lead nowhere else while they run (`boards`): there QEMU is asked for
+what its buffer has, again and again, and nothing can be typed.
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import socket
@@ -30,6 +34,9 @@ _SO_SNDBUFFORCE = 32
 """socket(7); Python has no name for it."""
 _PAUSE = 0.005
 """Seconds between two looks at the line: each byte would wake the daemon else."""
+_ASK_SECONDS = 0.1
+"""Between two looks at the buffer, where there is no line."""
+_DEAF = b"\r\n[heft: at the console of a machine of this platform nothing can be typed]\r\n"
 _LINE_SIZE = 1 << 20
 """Bytes of the host's memory that what waits on the line may have: some hundred for each sent."""
 
@@ -37,10 +44,11 @@ _LINE_SIZE = 1 << 20
 class Console:
     """That of one machine's run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lends: bool = True) -> None:
+        self._lends = lends
         self._told: Control | None = None
         self._recent = b""
-        self._session: ConsoleSession | None = None
+        self._session: LineSession | HearingSession | None = None
         self._changing = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -58,13 +66,19 @@ class Console:
 
     async def recent(self) -> bytes:
         """Give the last of what the kernel has said; at most `CONSOLE_SIZE` bytes."""
-        if self._session is not None:
+        if isinstance(self._session, LineSession):
             self._session.take()
         elif self._told is not None:
-            self._keep(await self._told.console())
+            await self._ask(self._told)
         return self._recent
 
-    async def open(self, *, force: bool) -> tuple[bytes, ConsoleSession]:
+    async def _ask(self, told: Control) -> None:
+        said = await told.console()
+        self._keep(said)
+        if isinstance(self._session, HearingSession):
+            self._session.hear(said)
+
+    async def open(self, *, force: bool) -> tuple[bytes, LineSession | HearingSession]:
         """Give the last of what was said, and the line; `force` takes it from who has it.
 
         Raises `Conflict` where somebody has it, `HostError`.
@@ -76,9 +90,14 @@ class Console:
                 if not force:
                     raise Conflict("the console is in use", hint="--force takes it over")
                 await self._take_back(self._session)
-            ours = await self._borrowed(self._told)
-            recent, self._session = self._recent, ConsoleSession(ours, self._keep, self._closed)
-            return recent, self._session
+            told = self._told
+            if self._lends:
+                ours = await self._borrowed(told)
+                self._session = LineSession(ours, self._keep, self._closed)
+            else:
+                await self._ask(told)
+                self._session = HearingSession(lambda: self._ask(told), self._closed)
+            return self._recent, self._session
 
     async def _borrowed(self, told: Control) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -95,11 +114,11 @@ class Console:
             raise
         return ours
 
-    async def _closed(self, session: ConsoleSession) -> None:
+    async def _closed(self, session: _Session) -> None:
         async with self._changing:
             await self._take_back(session)
 
-    async def _take_back(self, session: ConsoleSession) -> None:
+    async def _take_back(self, session: _Session) -> None:
         if self._session is session:
             self._session = None
             if self._told is not None:
@@ -111,22 +130,106 @@ class Console:
         self._recent = (self._recent + said)[-CONSOLE_SIZE:]
 
 
-class ConsoleSession:
+class _Session(abc.ABC):
     """`heft.weights.base.Session`; all output is STDOUT."""
 
-    def __init__(
-        self,
-        line: socket.socket,
-        heard: Callable[[bytes], None],
-        closed: Callable[[ConsoleSession], Awaitable[None]],
-    ) -> None:
-        self._line = line
-        self._heard = heard
+    def __init__(self, closed: Callable[[_Session], Awaitable[None]]) -> None:
         self._closed = closed
         self._unread = bytearray()
         """At most `CONSOLE_SIZE` bytes."""
         self._news = asyncio.Event()
         self._over = False
+
+    @abc.abstractmethod
+    def cut(self) -> None:
+        """Let whoever reads it find its end."""
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """Let go of the console, once what was said was taken; harmless when repeated."""
+
+    def hear(self, data: bytes) -> None:
+        """Have something to be read, in the place of what was said first."""
+        if data:
+            self._unread += data
+            del self._unread[:-CONSOLE_SIZE]
+            self._news.set()
+
+    async def read(self) -> tuple[Stream, bytes] | None:
+        """Give what the kernel says next; None when the console is somebody else's, or gone."""
+        await self._news.wait()
+        data = bytes(self._unread)
+        self._unread.clear()
+        if not self._over:
+            self._news.clear()
+        return (Stream.STDOUT, data) if data else None
+
+    async def close(self) -> None:
+        """Give the console back."""
+        await self._closed(self)
+
+    def _finish(self) -> None:
+        self._over = True
+        self._news.set()
+
+
+class HearingSession(_Session):
+    """At a console that leads nowhere else; nothing can be typed."""
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[None]],
+        closed: Callable[[_Session], Awaitable[None]],
+    ) -> None:
+        super().__init__(closed)
+        self._told_so = False
+        self._asking = asyncio.create_task(self._ask(ask))
+
+    async def _ask(self, ask: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with contextlib.suppress(HeftError):  # where its QEMU has just ended
+                while True:
+                    await ask()
+                    await asyncio.sleep(_ASK_SECONDS)
+        finally:
+            self._finish()
+
+    async def write(self, data: bytes) -> None:
+        """Say, once, that this leads nowhere."""
+        if data and not self._told_so:
+            self._told_so = True
+            self.hear(_DEAF)
+
+    async def close_stdin(self) -> None:
+        """Do nothing: a console has no end of input."""
+
+    async def close(self) -> None:
+        """Give the console back."""
+        await super().close()
+        await asyncio.gather(self._asking, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Let whoever reads it find its end."""
+        self._asking.cancel()
+        self._finish()
+
+    def end(self) -> None:
+        """Ask no more; harmless when repeated."""
+        self.cut()
+
+
+class LineSession(_Session):
+    """At the line itself."""
+
+    def __init__(
+        self,
+        line: socket.socket,
+        heard: Callable[[bytes], None],
+        closed: Callable[[_Session], Awaitable[None]],
+    ) -> None:
+        super().__init__(closed)
+        self._line = line
+        self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.TimerHandle | None = None
         self._listen()
@@ -152,20 +255,9 @@ class ConsoleSession:
             data = b""
         if data:
             self._heard(data)
-            self._unread += data
-            del self._unread[:-CONSOLE_SIZE]
+            self.hear(data)
         else:
             self._finish()
-        self._news.set()
-
-    async def read(self) -> tuple[Stream, bytes] | None:
-        """Give what the kernel says next; None when the line is somebody else's, or gone."""
-        await self._news.wait()
-        data = bytes(self._unread)
-        self._unread.clear()
-        if not self._over:
-            self._news.clear()
-        return (Stream.STDOUT, data) if data else None
 
     async def write(self, data: bytes) -> None:
         """Type something; dropped where the line is gone."""
@@ -174,10 +266,6 @@ class ConsoleSession:
 
     async def close_stdin(self) -> None:
         """Do nothing: a console has no end of input."""
-
-    async def close(self) -> None:
-        """Give the line back."""
-        await self._closed(self)
 
     def cut(self) -> None:
         """Let whoever reads it find its end."""
@@ -193,8 +281,7 @@ class ConsoleSession:
 
     def _finish(self) -> None:
         if not self._over:
-            self._over = True
+            super()._finish()
             self._loop.remove_reader(self._line)
             if self._next is not None:
                 self._next.cancel()
-            self._news.set()

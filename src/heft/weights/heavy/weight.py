@@ -38,6 +38,7 @@ from heft.model.network import Plug
 from heft.undo import Undo
 from heft.weights.base import Accelerator, Availability, Exit, Started, Stats
 from heft.weights.heavy import hypervisor, qemu, watching
+from heft.weights.heavy.boards import BOARDS
 from heft.weights.heavy.console import Console
 from heft.weights.heavy.control import control
 from heft.weights.heavy.guests import Guests, surroundings
@@ -79,7 +80,10 @@ class _Watched:
     why: str = "its QEMU was killed"
     """Why its monitor ends, if the guest does not go down by itself."""
     watching: asyncio.Task[None] | None = None
-    console: Console = field(default_factory=Console)
+    console: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.console = Console(lends=BOARDS[self.shape.architecture].lends_console)
 
 
 @dataclass(frozen=True, slots=True)
