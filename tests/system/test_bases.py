@@ -374,7 +374,23 @@ def written_to(base: Path) -> None:
         file.write(b"something")
 
 
-@pytest.mark.parametrize("harm", [gone, cut, exchanged, written_to])
+def a_directory(base: Path) -> None:
+    base.unlink()
+    (base / "in it").mkdir(parents=True)
+
+
+def a_pipe(base: Path) -> None:
+    """Whoever opens it waits for good."""
+    base.unlink()
+    os.mkfifo(base)
+
+
+def a_device(base: Path) -> None:
+    base.unlink()
+    base.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("harm", [gone, cut, exchanged, written_to, a_directory, a_pipe, a_device])
 async def test_a_damaged_one_is_named_and_made_again(
     bench: Bench, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,6 +100,9 @@ async def test_sizes_that_can_be(tmp_path: Path, size: int) -> None:
 async def test_damage_is_seen(tmp_path: Path) -> None:
     path = await make(tmp_path)
     assert "no such file" in disks.check(tmp_path / "other")
+    os.mkfifo(tmp_path / "pipe")
+    assert disks.check(tmp_path / "pipe") == "not a regular file", "and it is not waited for"
+    assert disks.check(tmp_path) == "is a directory"
     flip(path, 1024 + 0x38)
     assert "none of ext4" in disks.check(path)
     flip(path, 1024 + 0x38)

@@ -11,6 +11,7 @@ import pytest
 from heft.errors import ToolFailed
 from heft.guest import kernel_packages
 from heft.guest.kits import Damaged, Kit, Kits
+from heft.host import kept_files
 from heft.weights.heavy.templates import BOOT_SECONDS
 from tests.harness import kit
 from tests.harness.client import Client
@@ -167,6 +168,32 @@ def test_a_damaged_one_is_named_and_what_can_be_is_mended(daemon: Daemon, module
     assert f"heft kit pull --kernel {DEBIAN / 'vmlinux'} {OWN}" in done.stderr
     shown = client("kit", "ls", "--format", "{{.Name}} {{.Damaged}}").stdout.splitlines()
     assert {"debian ", f"{OWN} vmlinux: it has 0 bytes, not {size}"} <= {*shown}
+    pull(client, modules)
+    assert client("kit", "ls", "--format", "{{.Damaged}}").stdout.split() == []
+
+
+def test_something_else_in_the_place_of_its_files(daemon: Daemon, modules: Path) -> None:
+    client = Client("heft", daemon)
+    pull(client, modules)
+    place = daemon.data / "kits" / OWN
+    whole = (place / "initramfs").read_bytes()
+    kept_files.clear(place / "initramfs")
+    (place / "initramfs/in it").mkdir(parents=True)
+    client("kit", "pull", OWN)
+    assert (place / "initramfs").read_bytes() == whole
+    for name, said in (
+        ("vmlinux", "vmlinux: not a regular file"),
+        ("kit.json", "its kit.json cannot be read"),
+    ):
+        (place / name).unlink()
+        os.mkfifo(place / name)  # whoever opens it waits for good
+        done = client("kit", "pull", OWN, check=False)
+        assert f"kit {OWN} is damaged" in done.stderr
+        shown = client("kit", "ls", "--format", "{{.Name}} {{.Damaged}}").stdout.splitlines()
+        assert {"debian ", f"{OWN} {said}"} <= {*shown}
+    (daemon.data / "kits/.of-somebody").touch()
+    daemon.stop()
+    daemon.start()
     pull(client, modules)
     assert client("kit", "ls", "--format", "{{.Damaged}}").stdout.split() == []
 

@@ -9,6 +9,7 @@ import pytest
 from heft.errors import HostError, NoSpace
 from heft.guest.kits import DEFAULT, Kits
 from heft.guest.shaping import Shape
+from heft.host import kept_files
 from heft.host.processes import run
 from heft.weights.heavy import facts
 from heft.weights.heavy import templates as heavy_templates
@@ -31,6 +32,17 @@ def flip(path: Path) -> None:
         place = os.lseek(file.fileno(), 8192, os.SEEK_DATA) + 17
         was = os.pread(file.fileno(), 1, place)
         os.pwrite(file.fileno(), bytes((was[0] ^ 0xFF,)), place)
+
+
+def a_pipe(path: Path) -> None:
+    """Whoever opens it waits for good."""
+    kept_files.clear(path)
+    os.mkfifo(path)
+
+
+def a_directory(path: Path) -> None:
+    kept_files.clear(path)
+    (path / "in it").mkdir(parents=True)
 
 
 async def test_damaged_templates_are_named_and_made_again(tmp_path, caplog, clean_host):
@@ -56,12 +68,16 @@ async def test_damaged_templates_are_named_and_made_again(tmp_path, caplog, clea
         assert f"{directory / 'state'} is damaged" in caplog.text
     finally:
         templates.close()
-    for harm, name in ((cut, "memory"), (flip, "memory"), (cut, "template.json")):
+    for harm, name in (
+        *((cut, "memory"), (flip, "memory"), (cut, "template.json")),
+        *((a_pipe, "template.json"), (a_pipe, "state"), (a_directory, "memory"), (a_pipe, "")),
+    ):
         harm(directory / name)
         again = Templates(tmp_path, host.version, host.tsc_khz)
         try:
             assert await ensured(again) == 1
-            assert f"{directory / name} is damaged" in caplog.text
+            assert str(directory / name) in caplog.text
+            assert "is damaged and made again" in caplog.text
             assert await ensured(again) == 0
         finally:
             again.close()

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from heft.errors import HostError, InvalidArgument, NoSpace
 from heft.failures import translated
+from heft.host import kept_files
 from heft.host.crc32c import crc32c
 from heft.host.processes import own_program, run
 
@@ -287,9 +288,8 @@ def usage(path: Path) -> int:
 
 
 def _superblock(path: Path) -> tuple[bytes, int]:
-    with path.open("rb", buffering=0) as file:
-        block = os.pread(file.fileno(), _SUPERBLOCK_SIZE, _SUPERBLOCK_AT)
-        return block, os.fstat(file.fileno()).st_size
+    with kept_files.opened(path) as file:
+        return os.pread(file, _SUPERBLOCK_SIZE, _SUPERBLOCK_AT), os.fstat(file).st_size
 
 
 def is_in_use(path: Path) -> bool:

@@ -19,7 +19,7 @@ from heft.errors import NotSupported
 from heft.failures import translated
 from heft.guest import initramfs, module_disk, modules
 from heft.guest.module_tree import BUILTIN
-from heft.host import seals
+from heft.host import kept_files, seals
 from heft.host.seals import Seal
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def renew(directory: Path, record: KitRecord, agent: bytes) -> None:
         changed = msgspec.structs.replace(
             record, agent=hashlib.sha256(agent).hexdigest(), initramfs=seals.seal(new)
         )
+        if (directory / INITRAMFS).is_dir():
+            kept_files.clear(directory / INITRAMFS)
         new.rename(directory / INITRAMFS)
         _write_record(directory, changed)
 
@@ -96,9 +98,13 @@ def renew(directory: Path, record: KitRecord, agent: bytes) -> None:
 def has_module(directory: Path, name: str) -> bool:
     """Say whether guests of a kit load a module first, or need not; True where nothing is known."""
     kept = directory / _KEPT
-    if (kept / f"{name}.ko").exists() or not (kept / BUILTIN).exists():
+    if (kept / f"{name}.ko").exists():
         return True
-    return name in modules.builtin_names((kept / BUILTIN).read_text())
+    try:
+        builtin = kept_files.content(kept / BUILTIN).decode(errors="replace")
+    except OSError:
+        return True
+    return name in modules.builtin_names(builtin)
 
 
 def kept_damage(directory: Path, record: KitRecord) -> str:
@@ -150,7 +156,8 @@ def _digest(kept: Path) -> str:
     """Hash the names and the contents of the files in a directory. Raises `OSError`."""
     hashed = hashlib.sha256()
     for path in sorted(kept.iterdir()):
-        hashed.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest = hashlib.sha256(kept_files.content(path)).hexdigest()
+        hashed.update(f"{path.name} {digest}\n".encode())
     return hashed.hexdigest()
 
 

@@ -15,6 +15,7 @@ import asyncio
 import enum
 import hashlib
 import logging
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from heft.guest import (
     module_tree,
 )
 from heft.guest.kit_files import KitRecord, Origin
-from heft.host import seals
+from heft.host import kept_files, seals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -154,10 +155,10 @@ class Kits:
         self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
         for entry in self._root.iterdir():
             final = self._root / entry.name.removeprefix(_BEFORE)
-            if entry.name.startswith(_BEFORE) and not final.exists():
+            if entry.name.startswith(_BEFORE) and not os.path.lexists(final):
                 entry.rename(final)
             elif entry.name.startswith("."):
-                shutil.rmtree(entry)
+                kept_files.clear(entry)
 
     def get(self, name: str) -> Kit | None:
         """Give a kit that is there and looks whole; blocks, for longer where a file was touched."""
@@ -368,21 +369,21 @@ class Kits:
         """Let a kit appear, whole, in the place of the one before."""
         before = self._root / f"{_BEFORE}{final.name}"
         with translated(f"keep {final}"):
-            if final.exists():
-                shutil.rmtree(before, ignore_errors=True)
+            if os.path.lexists(final):
+                kept_files.clear(before)
                 final.rename(before)
                 reach("kit.put-away")
             new.rename(final)
             kit_files.sync(self._root)
-            shutil.rmtree(before, ignore_errors=True)
+            kept_files.clear(before)
 
     def _throw(self, directory: Path) -> None:
         gone = self._root / f"{_GONE}{directory.name}"
         with translated(f"remove {directory}"):
-            shutil.rmtree(gone, ignore_errors=True)
+            kept_files.clear(gone)
             directory.rename(gone)
             kit_files.sync(self._root)
-            shutil.rmtree(gone)
+            kept_files.clear(gone)
 
     def _look(self, name: str) -> tuple[Kit | None, _Lacks]:
         """Give a kit that is there, and what of it has to be made anew."""
@@ -400,7 +401,7 @@ class Kits:
             return None
         directory = self._root / name
         try:
-            content = (directory / kit_files.RECORD).read_bytes()
+            content = kept_files.content(directory / kit_files.RECORD)
             return Kit(name, directory, msgspec.json.decode(content, type=KitRecord))
         except (OSError, msgspec.MsgspecError):
             return None

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from heft.host import kept_files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,21 +42,21 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
 
 def seal(path: Path) -> Seal:
     """Bring a file to the disk, and describe it. Raises `OSError`."""
-    with path.open("rb", buffering=0) as file:
-        os.fsync(file.fileno())
-        status = os.fstat(file.fileno())
-        head, digest = _head(file.fileno()), _digest(file.fileno())
+    with kept_files.opened(path) as file:
+        os.fsync(file)
+        status = os.fstat(file)
+        head, digest = _head(file), _digest(file)
     return Seal(size=status.st_size, modified=status.st_mtime_ns, head=head, digest=digest)
 
 
 def look(path: Path, seal: Seal) -> str:
     """Say what is wrong with a file, as far as can be seen quickly; nothing if nothing is."""
     try:
-        with path.open("rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
+        with kept_files.opened(path) as file:
+            status = os.fstat(file)
             if status.st_size != seal.size:
                 return f"it has {status.st_size} bytes, not {seal.size}"
-            if _head(file.fileno()) != seal.head:
+            if _head(file) != seal.head:
                 return "its beginning has changed"
             return "" if status.st_mtime_ns == seal.modified else TOUCHED
     except OSError as error:
@@ -73,8 +75,8 @@ def read(path: Path, seal: Seal) -> str:
     if damage not in ("", TOUCHED):
         return damage
     try:
-        with path.open("rb", buffering=0) as file:
-            return "" if _digest(file.fileno()) == seal.digest else "its content has changed"
+        with kept_files.opened(path) as file:
+            return "" if _digest(file) == seal.digest else "its content has changed"
     except OSError as error:
         return (error.strerror or str(error)).lower()
 

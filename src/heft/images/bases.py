@@ -153,6 +153,8 @@ class Bases:
                 with translated(f"keep the base of {chain}"):
                     allocated = file.stat().st_blocks * 512
                     # Machines that run have an old one open: it is not written over.
+                    if self.path(chain).is_dir():
+                        self._trash.throw(self.path(chain))
                     file.rename(self.path(chain))
                 reach("base.renamed")
                 self._keep(BaseRecord(chain=chain, seal=seal, allocated=allocated))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heft.failures import translated
-from heft.host import seals
+from heft.host import kept_files, seals
 from heft.host.seals import Seal
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Template:
 
 def begin(new: Path, shape: Shape) -> None:
     """Make the directory of one that is half made, and its memory, for QEMU to write."""
-    shutil.rmtree(new, ignore_errors=True)
+    kept_files.clear(new)
     (new / "vm").mkdir(parents=True)
     os.chmod(new, _PASSABLE)
     with (new / "vm" / "memory").open("wb") as file:
@@ -86,8 +86,9 @@ def is_full(directory: Path) -> bool:
 def throw(directory: Path) -> None:
     """Remove one, at once to all who look."""
     gone = directory.with_name(f".gone-{directory.name}")
+    kept_files.clear(gone)
     directory.rename(gone)
-    shutil.rmtree(gone)
+    kept_files.clear(gone)
 
 
 def finish(new: Path, directory: Path, *, kit: str, surroundings: str, tsc_khz: int) -> None:
@@ -105,7 +106,7 @@ def finish(new: Path, directory: Path, *, kit: str, surroundings: str, tsc_khz: 
         tsc_khz=tsc_khz,
     )
     (new / RECORD).write_bytes(msgspec.json.encode(content))
-    shutil.rmtree(directory, ignore_errors=True)
+    kept_files.clear(directory)
     os.chmod(new, 0o700)
     new.rename(directory)
 
@@ -113,10 +114,10 @@ def finish(new: Path, directory: Path, *, kit: str, surroundings: str, tsc_khz: 
 def record(directory: Path) -> TemplateRecord | None:
     """Read what is said of a template; None if nothing whole is."""
     try:
-        content = (directory / RECORD).read_bytes()
+        content = kept_files.content(directory / RECORD)
         return msgspec.json.decode(content, type=TemplateRecord)
     except (OSError, msgspec.MsgspecError) as error:
-        if directory.is_dir():
+        if os.path.lexists(directory):
             _log.warning("template %s is damaged and made again: %s", directory / RECORD, error)
         return None
 
@@ -156,17 +157,17 @@ def is_damaged(path: Path, seal: Seal, *, everything: bool = False) -> bool:
 def _copied(path: Path) -> int:
     memory = os.memfd_create("heft-template", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        with path.open("rb", buffering=0) as file:
-            size, position = os.fstat(file.fileno()).st_size, 0
+        with kept_files.opened(path) as file:
+            size, position = os.fstat(file).st_size, 0
             os.ftruncate(memory, size)
             while position < size:
                 try:
-                    position = os.lseek(file.fileno(), position, os.SEEK_DATA)
+                    position = os.lseek(file, position, os.SEEK_DATA)
                 except OSError:
                     break  # nothing but a hole is left
-                hole = os.lseek(file.fileno(), position, os.SEEK_HOLE)
+                hole = os.lseek(file, position, os.SEEK_HOLE)
                 while position < hole:
-                    block = os.pread(file.fileno(), min(hole - position, _COPY), position)
+                    block = os.pread(file, min(hole - position, _COPY), position)
                     position += os.pwrite(memory, block, position)
         seals_wanted = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL | _FUTURE_WRITE
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals_wanted)
