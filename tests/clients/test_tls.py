@@ -107,3 +107,16 @@ def test_tcp_without_tls_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="without mutual TLS"):
         daemon.start()
     daemon.run.rmdir()
+
+
+@pytest.mark.parametrize("script", ["head -n 1; exit 3", "exit 3"])
+def test_who_is_still_sent_to_when_it_ends_has_its_code(
+    daemon: Daemon, keys: Keys, script: str
+) -> None:
+    daemon.request(
+        "POST", "/containers/create?name=box", {"Image": BUSYBOX, "Cmd": ["sleep", "99"]}
+    )
+    daemon.request("POST", "/containers/box/start")
+    words = ("exec", "-i", "box", "sh", "-c", script)
+    done = docker(daemon, keys, *words, input="y\n" * (8 << 20))
+    assert (done.stderr, done.returncode) == ("", 3)
