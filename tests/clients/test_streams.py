@@ -55,6 +55,17 @@ def test_who_does_not_read_holds_up_no_end(client: Client) -> None:
         process.kill()
 
 
+def test_who_does_not_read_holds_up_no_kill(client: Client) -> None:
+    client("run", "-d", "--name", "box", BUSYBOX, "yes")
+    command = [*client.program, "attach", "box"]
+    with subprocess.Popen(command, env=client.environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(2) == b"y\n"
+        time.sleep(1)  # until all that is between the two is full
+        client("kill", "box")
+        assert client("inspect", "-f", "{{.State.ExitCode}}", "box").stdout == "137\n"
+        process.kill()
+
+
 def test_a_megabyte_each_way_of_bytes(client: Client) -> None:
     data = bytes(range(256)) * 4096
     command = [*client.program, "run", "-i", "--rm", BUSYBOX, "cat"]

@@ -51,6 +51,8 @@ ADOPT_SECONDS = 2.0
 """How long a daemon that starts waits for a guest that runs; it asks on after that."""
 STALL_SECONDS = 10.0
 """How long the end of a workload may be held up by a session that nobody reads."""
+HELD_SECONDS = 2.0
+"""How long that of one which is killed."""
 LAST_SECONDS = 2.0
 """How long what a guest has said before it ended may take to arrive."""
 KILLED = 128 + signal.SIGKILL
@@ -199,25 +201,29 @@ class GuestRun:
 
     async def _finish(self, ended: Exit) -> None:
         """Let the run end when all output was passed on."""
-        while self._output is not None and not self._output.is_over:
-            await self._output.done(STALL_SECONDS)
-            self._cut_stalled(self._output)
+        await self._passed_on(STALL_SECONDS)
         for execution in tuple(self.executions.values()):
             execution.ended(KILLED)
         if not self._exit.done():
             self._exit.set_result(ended)
 
-    def _cut_stalled(self, output: Output) -> None:
-        """Let go of sessions that keep the run from ending."""
-        for session in tuple(output.sessions):
-            if session.is_stalled(STALL_SECONDS):
-                log.warning("machine %s: a client that does not read is cut off", self.launch.id)
-                session.cut()
+    async def _passed_on(self, patience: float) -> None:
+        """Return when all output was passed on; who does not read for so long is let go of."""
+        while self._output is not None and not self._output.is_over:
+            await self._output.done(patience)
+            for session in tuple(self._output.sessions):
+                if session.is_stalled(patience):
+                    log.warning(
+                        "machine %s: a client that does not read is cut off", self.launch.id
+                    )
+                    session.cut()
 
     # While it runs
 
     async def signal(self, number: int) -> None:
         """Send a signal to the workload; no harm if it has ended. SIGKILL reaches a frozen one."""
+        if number == signal.SIGKILL:
+            self._spawn(self._passed_on(HELD_SECONDS))
         with contextlib.suppress(NotFound):
             await self._of_workload(self.agent.signal, WORKLOAD, number)
             if number == signal.SIGKILL and self.is_frozen:

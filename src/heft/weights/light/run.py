@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 STALL_SECONDS = 10.0
 """How long the end of a workload may be held up by a session that nobody reads."""
 HELD_SECONDS = 2.0
-"""How long it may be held up by one of an execution, which keeps even SIGKILL from ending it."""
+"""How long that of one which is killed; and by one of an execution, which even a kill waits for."""
 KILLED = 128 + signal.SIGKILL
 MONITOR_KILLED = "its monitor was killed"
 
@@ -54,6 +54,7 @@ class Run:
         self._monitor_fd = -1
         self._workload_fd = -1
         self._settling: asyncio.Task[None] | None = None
+        self._patience = STALL_SECONDS
         self._stall_check: asyncio.TimerHandle | None = None
         self._executions_check: asyncio.TimerHandle | None = None
 
@@ -89,8 +90,12 @@ class Run:
 
     def signal(self, number: int) -> None:
         """Send a signal to the workload's first process; no harm if it has ended."""
-        if self._workload_fd >= 0:
-            processes.send_signal(self._workload_fd, number)
+        if self._workload_fd < 0:
+            return
+        processes.send_signal(self._workload_fd, number)
+        if number == signal.SIGKILL:
+            self._patience = HELD_SECONDS
+            self._check_stalled()
 
     def follow(self, execution: LightExecution) -> None:
         """Have a further process looked after, which leaves `executions` when it has ended."""
@@ -157,15 +162,20 @@ class Run:
 
     def _workload_ended(self) -> None:
         self._loop.remove_reader(self._workload_fd)
-        self._stall_check = self._loop.call_later(STALL_SECONDS, self._cut_stalled)
+        self._check_stalled()
+
+    def _check_stalled(self) -> None:
+        if self._stall_check is not None:
+            self._stall_check.cancel()
+        self._stall_check = self._loop.call_later(self._patience, self._cut_stalled)
 
     def _cut_stalled(self) -> None:
         """Let go of sessions that keep the monitor from ending: it waits to write to them."""
         for session in tuple(self.sessions):
-            if session.is_stalled(STALL_SECONDS):
+            if session.is_stalled(self._patience):
                 self._tell_of_cut()
                 session.cut()
-        self._stall_check = self._loop.call_later(STALL_SECONDS, self._cut_stalled)
+        self._check_stalled()
 
     def _tell_of_cut(self) -> None:
         _log.warning("machine %s: a client that does not read is cut off", self.launch.id)
