@@ -87,6 +87,12 @@ def test_a_machine_of_s390x_has_channels_in_place_of_pci():
     assert slots == [f"devno=fe.0.{slot:04x}" for slot in (4, 2, 3, 5, 30, 8)]
 
 
+def test_guests_keep_nothing_of_shares_but_maps():
+    """Since Linux 6.4 `cache=mmap` alone holds back what is written until the file is closed."""
+    for server in (shares.proxy(Path("/library")), shares.diod(Path("/library"), 7)):
+        assert {"cache=mmap", "directio"} <= set(server.options.split(","))
+
+
 def test_shares_stand_behind_the_devices_of_the_template():
     served = (Served("share0", 20), Served("share1", 21))
     words = qemu.shares(SHAPE, served)

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 MOST = 16
 """File systems of the host that one machine can have parts of."""
-_MAPPED = "cache=mmap"
+_MAPPED = "cache=mmap,directio"
+"""Kernels since 6.4 keep with the first alone what is read and written too, and know the second;
+older ones leave out options that they do not know."""
 _OPTIONS = f"msize=131072,{_MAPPED}"
 """Bytes of one request, which a guest must find in one piece for every directory that it reads;
 files can be mapped for writing, and nothing else is kept (kernel documentation, filesystems/9p):
