@@ -42,3 +42,6 @@ async def test_what_was_tried_is_kept_by_kit_and_forgotten_with_it(tmp_path, mon
     assert found.known() == Accelerators(record, "any").known() == one
     record.write_bytes(msgspec.json.encode(one))
     assert Accelerators(record, "any").known() is None, "as an earlier Heft wrote it"
+    record.unlink()
+    os.mkfifo(record)
+    assert Accelerators(record, "any").known() is None, "a pipe is not waited for"

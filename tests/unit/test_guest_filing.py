@@ -110,7 +110,7 @@ SSH = headers.encode(b".ssh/", kind=headers.DIRECTORY)
 async def test_what_is_given_is_called_as_it_was_asked_for(path: str, name: str) -> None:
     """Else a guest that says it is the whole root gives files of any name to who asked for one."""
     for told in (".", "", "/", "other"):
-        guest = Guest(DIRECTORY, SSH, name=told)
+        guest = Guest(DIRECTORY, SSH, headers.END, name=told)
         async with files(guest).pack(path) as (status, given):
             assert status.name == name
             if name == "etc":
@@ -124,6 +124,9 @@ async def test_an_export_is_looked_at_as_well() -> None:
     out = headers.encode(b"up", kind=headers.SYMLINK, link=b"/etc")
     for good in (SSH, out):
         async with files(Guest(good, headers.encode(b"f"), headers.END)).pack_root() as given:
+            await drained(given)
+    async with files(Guest(SSH)).pack_root() as given:
+        with pytest.raises(HostError, match="broke the tar off"):
             await drained(given)
     for bad in (headers.encode(b"../f"), out + headers.encode(b"up/f"), os.urandom(512)):
         async with files(Guest(bad)).pack_root() as given:

@@ -110,6 +110,18 @@ def _summed(head: bytes) -> bytes:
     return blank[:148] + b"%06o\0 " % headers.total(blank) + blank[156:] + head[512:]
 
 
+def test_what_is_not_whole_is_said_not_to_be() -> None:
+    """Else who exports a machine has a file that is cut, and hears that all went well."""
+    whole = GOOD + headers.END
+    for size in (0, 300, 512, 2048, len(GOOD), len(GOOD) + 100):
+        looking = Outgoing("x")
+        looking.feed(whole[:size])
+        with pytest.raises(HostError, match="broke the tar off"):
+            looking.end()
+        looking.feed(whole[size:])
+        looking.end()
+
+
 def test_links_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes the daemon some 100 bytes besides its name, however short that is."""
     monkeypatch.setattr(outgoing, "MOST_NAMES", 1000)

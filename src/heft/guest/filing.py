@@ -147,6 +147,7 @@ async def _looked_at(blocks: AsyncIterator[bytes], name: str) -> AsyncIterator[b
         else:
             outgoing.feed(block)
         yield block
+    outgoing.end()
 
 
 async def _plain(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -70,6 +70,11 @@ class Outgoing:
         except Refused as error:
             raise HostError(f"the guest gave a tar that is none: {error}") from error
 
+    def end(self) -> None:
+        """Hear that nothing more comes. Raises `HostError` where it is not whole."""
+        if self._left or self._part or not self._over:
+            raise HostError("the guest broke the tar off that it gave")
+
     def _take(self, part: bytes) -> None:
         if self._in_records:
             self._in_records = False

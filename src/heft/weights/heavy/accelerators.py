@@ -22,7 +22,7 @@ from heft.errors import HostError, NoSpace
 from heft.failures import translated
 from heft.guest.architectures import NATIVE
 from heft.guest.shaping import Shape
-from heft.host import whole_files
+from heft.host import kept_files, whole_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -118,7 +118,7 @@ class Accelerators:
 
     def _read(self) -> dict[str, Choice]:
         try:
-            return msgspec.json.decode(self._record.read_bytes(), type=dict[str, Choice])
+            return msgspec.json.decode(kept_files.content(self._record), type=dict[str, Choice])
         except (OSError, msgspec.MsgspecError):
             return {}
 
