@@ -13,22 +13,9 @@ import pytest
 from tests.harness.daemon import Daemon
 from tests.harness.images import BUSYBOX
 from tests.harness.pace import patience
-from tests.harness.serving import emptied, serving
 
 libc = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
-
-
-@pytest.fixture(scope="module")
-def its_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with serving(tmp_path_factory.mktemp("hung")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(its_daemon: Daemon) -> Iterator[Daemon]:
-    with emptied(its_daemon):
-        yield its_daemon
 
 
 @contextlib.contextmanager
