@@ -68,7 +68,7 @@ def test_when_it_ended_last_is_known_while_it_runs_again(client: Client) -> None
 
     client("run", "-d", "--name", "box", BUSYBOX, "sleep", "600")
     assert finished() == "0001-01-01T00:00:00Z"
-    client("stop", "-t", "0", "box")
+    client("stop", "--time", "0", "box")
     ended = finished()
     client("start", "box")
     assert finished() == ended > "2"

@@ -96,10 +96,26 @@ def word(
     return Flag(name, about, short=short, kind=kind, default=default, shown=shown)
 
 
-def number(name: str, about: str, short: str = "", *, default: int | None = None) -> Flag:
+def number(
+    name: str,
+    about: str,
+    short: str = "",
+    *,
+    default: int | None = None,
+    aliases: tuple[str, ...] = (),
+) -> Flag:
     """Make a flag with a whole number."""
     shown = str(default) if default is not None else ""
-    return Flag(name, about, short=short, kind="int", read=integer, default=default, shown=shown)
+    return Flag(
+        name,
+        about,
+        short=short,
+        kind="int",
+        read=integer,
+        default=default,
+        shown=shown,
+        aliases=aliases,
+    )
 
 
 def words(

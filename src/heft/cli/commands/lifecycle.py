@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 SEVERAL = "MACHINE [MACHINE...]"
 SIGNAL = word("signal", "Signal to send to the machine", "s")
-TIMEOUT = number("timeout", "Seconds to wait before killing the machine", "t")
+TIMEOUT = number("timeout", "Seconds to wait before killing the machine", "t", aliases=("time",))
+"""`--time` is what Docker's clients before 28 knew it by."""
 
 
 def stop(call: Invocation) -> int:
