@@ -73,6 +73,11 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield "file with holes", holes("x/l/f")
     yield "file with holes", entry("x/GNUSparseFile.0/f", kind=headers.DIRECTORY, records=HOLES)
     yield "leads through a link", link("x/GNUSparseFile.0", "/etc") + holes()
+    # busybox's tar knows of no records, and goes by the header.
+    yield "two names", entry("x/l/f", b"x", records={b"path": b"x/f"})
+    yield "two names", entry("x/l/f", b"x", records={b"path": b"x/" + b"f" * 200})
+    yield "two names", entry("x/h", kind=headers.LINK, link=b"x/a", records={b"linkpath": b"x/b"})
+    yield "two sizes", entry("x/f", b"x", records={b"size": b"1024"})
     yield "comes after its end", bytes(512) + entry("x/b", b"x")
     yield "invalid number", entry("x/f", records={b"uid": b"1_0"})
     yield "leads through a link", entry("x/l/f", b"x")

@@ -22,6 +22,10 @@ _OF_A_NAME = 100
 """Bytes that it takes to remember any name, besides its own."""
 _MAGIC = b"ustar\00000"
 _STAR = b"tar\0"
+_FIELD = 100
+"""Bytes of a name in a header."""
+_MOST_OCTAL = 0o77777777777
+"""The largest size that a header has room for."""
 _KINDS = b"0123456"
 _PAX = b"x"
 _KNOWN = frozenset({"path", "linkpath", "uid", "gid", "size", "mtime"})
@@ -99,6 +103,7 @@ class Outgoing:
             self._wanted = size + -size % BLOCK
             return
         records, self._records = self._records, {}
+        _check_fields(head, records)
         entry = reading.Entry(head, records)
         if "size" not in records and kind != b"0" and size:
             raise Refused(f"{entry.name[:100]!r} has content")
@@ -173,6 +178,22 @@ def _check_records(records: dict[str, bytes]) -> None:
         if key in _KNOWN and not value:
             # To some readers it is what the header itself says then.
             raise Refused(f"an extended header without a value, {key!r}")
+
+
+def _check_fields(head: bytes, records: dict[str, bytes]) -> None:
+    """See that who does not read records takes an entry for what who does takes it for.
+
+    A record stands for what the header has no room for, and has the beginning of.
+    """
+    for key, at in (("path", 0), ("linkpath", 157)):
+        name = records.get(key)
+        if name is None:
+            continue
+        field = head[at : at + _FIELD]
+        if len(name) <= _FIELD or field != name[:_FIELD] or (key == "path" and head[345]):
+            raise Refused(f"an entry with two names, {name[:100]!r}")
+    if "size" in records and reading.integer(records["size"]) <= _MOST_OCTAL:
+        raise Refused("an entry with two sizes")
 
 
 def _as_told(name: str) -> str:

@@ -66,7 +66,7 @@ class Entry:
         return _decode(self.records.get(key, field))
 
     def _number(self, key: str, field: int) -> int:
-        return _integer(self.records[key]) if key in self.records else field
+        return integer(self.records[key]) if key in self.records else field
 
     def isreg(self) -> bool:
         """Say whether it is a regular file."""
@@ -111,8 +111,8 @@ class Entry:
             return head_time * _NANO
         sign = -1 if text.startswith(b"-") else 1
         whole, _, fraction = text.removeprefix(b"-").partition(b".")
-        part = _integer(fraction[:9].ljust(9, b"0")) if fraction else 0
-        return sign * (_integer(whole) * _NANO + part)
+        part = integer(fraction[:9].ljust(9, b"0")) if fraction else 0
+        return sign * (integer(whole) * _NANO + part)
 
 
 class Reader:
@@ -205,7 +205,7 @@ class Reader:
         if entry.records["GNU.sparse.major"] != b"1":
             raise Refused(f"an unknown format of a file with holes at {entry.name!r}")
         stored, text = entry.size, b""
-        entry.size = _integer(entry.records["GNU.sparse.realsize"])
+        entry.size = integer(entry.records["GNU.sparse.realsize"])
         entry.name = _decode(entry.records["GNU.sparse.name"])
         numbers: list[int] = []
         used = 0
@@ -215,7 +215,7 @@ class Reader:
             text += b"".join(self.pieces(BLOCK))
             used += BLOCK
             *whole, text = text.split(b"\n")
-            numbers += map(_integer, whole)
+            numbers += map(integer, whole)
         numbers = numbers[1 : 2 * numbers[0] + 1]
         entry.sparse = list(zip(numbers[::2], numbers[1::2], strict=True))
         if entry.size > LARGEST_FILE or any(
@@ -239,7 +239,8 @@ def _decode(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _integer(text: bytes) -> int:
+def integer(text: bytes) -> int:
+    """Read a number of a record. Raises `Refused`."""
     if not text.isdigit() or len(text) > 20:
         raise Refused(f"invalid number in a tar header: {text[:20]!r}")
     return int(text)
@@ -262,7 +263,7 @@ def records(content: bytes) -> dict[str, bytes]:
     at = 0
     while at < len(content):
         digits = content[at : at + _LONGEST_LENGTH].partition(b" ")[0]
-        length = _integer(digits)
+        length = integer(digits)
         if not len(digits) < length <= len(content) - at:
             raise Refused("invalid pax header")
         record = content[at + len(digits) + 1 : at + length - 1]
