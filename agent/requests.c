@@ -152,12 +152,12 @@ static void handle(struct request request, struct bytes record)
 
 /* Sessions */
 
-/* Let each processor's timer be set anew. QEMU 7.2 does not keep when that of POWER (the decrementer)
- * is due: what the kernel of a restored guest had set never comes, and it sets nothing later. A timer
- * that is due already comes before. */
+/* Let each processor's timer be set anew. QEMU 7.2 does not keep when those of POWER (the decrementer)
+ * and RISC-V are due: what the kernel of a restored guest had set never comes, and it sets nothing
+ * later. A timer that is due already comes before. */
 static void set_timers(void)
 {
-#if defined(__powerpc64__)
+#if defined(__powerpc64__) || defined(__riscv)
     struct itimerspec past = { .it_value.tv_nsec = 1 };
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
     cpu_set_t all, one;
