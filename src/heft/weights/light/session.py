@@ -65,8 +65,9 @@ class AttachSession:
             except BlockingIOError:
                 await self._ready(self._loop.add_reader, self._loop.remove_reader)
                 continue
-            except ConnectionError:
-                return None
+            except ConnectionResetError:
+                # conmon ended with input unread. The kernel says so once, before what conmon wrote.
+                continue
             if not packet:
                 return None
             # However much there is to read, the others have their turn.
