@@ -6,6 +6,7 @@ loaded: lines `early NAME.ko` and `transport NAME.ko` (docs/agent-protocol.md).
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 from heft.guest import cpio, modules
@@ -30,6 +31,8 @@ PROCESS = "virtio_uml"
 OF_DOMAIN = ("xen_blkfront", "xen_netfront", "crc32c_generic", "erofs", "overlay", "ext4", "loop")
 """What a paravirtual domain of Xen needs."""
 TRANSPORT = ("virtio_pci", "virtio_mmio")
+LARGEST = 6 << 20
+"""Bytes as it is; a larger one is packed. Others are not: a guest would take longer to begin."""
 _CONSOLE = (5, 1)
 """Major and minor number of /dev/console (the kernel's admin-guide/devices.txt)."""
 
@@ -59,10 +62,14 @@ def build(
     early: Collection[modules.Module] = (),
     late: Collection[modules.Module] = (),
 ) -> bytes:
-    """Give the archive."""
+    """Give the archive; the same, to the byte, of the same content.
+
+    Packed by gzip where it is large: modules of riscv64 are for the most part tables of symbols. A
+    kernel unpacks that (the kernel's Documentation/driver-api/early-userspace/buffer-format.rst).
+    """
     lines = [f"early {module.name}.ko\n" for module in early]
     lines += [f"transport {module.name}.ko\n" for module in late]
-    return cpio.archive(
+    archive = cpio.archive(
         [
             cpio.file("init", agent, 0o755),
             *(cpio.directory(name) for name in ("dev", "modules", "proc", "sys")),
@@ -71,3 +78,4 @@ def build(
             cpio.file("modules.list", "".join(lines).encode()),
         ]
     )
+    return archive if len(archive) <= LARGEST else gzip.compress(archive, mtime=0)
