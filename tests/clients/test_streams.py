@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness.client import Client
 from tests.harness.images import BUSYBOX
-from tests.harness.pace import patience
+from tests.harness.pace import eventually, patience
 from tests.harness.terminal import Terminal
 
 DETACH = "\x10\x11"
@@ -33,11 +33,12 @@ def test_who_is_still_sent_to_when_it_ends_has_its_code(client: Client) -> None:
         done = client(*words, "sh", "-c", "head -n 1; exit 3", input=endless, check=False)
         assert (done.stdout, done.stderr, done.returncode) == ("y\n", "", 3)
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as source:
-        command = [*client.program, *execute, "cat"]
+        command = [*client.program, *execute, "sh", "-c", "touch /up; exec cat"]
         with subprocess.Popen(
             command, env=client.environment, stdin=source.stdout, stdout=subprocess.DEVNULL
         ) as process:
-            time.sleep(0.5)
+            is_up = ("exec", "box", "test", "-e", "/up")
+            eventually(lambda: client(*is_up, check=False).returncode == 0)
             client("kill", "box")
             assert process.wait(patience(20)) == 137
         source.kill()
