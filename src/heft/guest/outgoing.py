@@ -115,7 +115,7 @@ class Outgoing:
     def _check_sparse(self, entry: reading.Entry) -> None:
         """Give a file with holes the name that it is to have."""
         records = entry.records
-        name = records.get("GNU.sparse.name", b"").decode("utf-8", "surrogateescape")
+        name = reading.decode(records.get("GNU.sparse.name", b""))
         above, _, last = name.rpartition("/")
         version = records.get("GNU.sparse.major"), records.get("GNU.sparse.minor")
         is_whole = records.keys() >= _SPARSE and version == (_SPARSE_MAJOR, _SPARSE_MINOR)

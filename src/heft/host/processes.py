@@ -49,7 +49,10 @@ class ProcessId(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
         """Give the identity of a process that runs, or None (a zombie does not run)."""
-        fields = _stat(pid)
+        return cls._told(pid, _stat(pid))
+
+    @classmethod
+    def _told(cls, pid: int, fields: list[bytes]) -> ProcessId | None:
         return None if fields[0] in (b"Z", b"X") else cls(pid, int(fields[19]))
 
     def is_alive(self) -> bool:
@@ -59,7 +62,7 @@ class ProcessId(msgspec.Struct, frozen=True):
     def is_ending(self) -> bool:
         """Say whether it runs no more, though the kernel may still wait for others to be gone."""
         fields = _stat(self.pid)
-        return bool(int(fields[6]) & _EXITING) or not self.is_alive()
+        return self._told(self.pid, fields) != self or bool(int(fields[6]) & _EXITING)
 
     def open(self) -> int | None:
         """Open a pidfd for it; None if it has ended."""

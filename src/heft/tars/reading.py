@@ -48,7 +48,7 @@ class Entry:
         self.type = head[156:157]
         self.name = self._text("path", _field(head, 0, 100))
         if head[257:263] == b"ustar\0" and (prefix := _field(head, 345, 155)):
-            self.name = self.name if "path" in records else f"{_decode(prefix)}/{self.name}"
+            self.name = self.name if "path" in records else f"{decode(prefix)}/{self.name}"
         self.linkname = self._text("linkpath", _field(head, 157, 100))
         self.mode = number(head, 100, 8)
         self.uid = self._number("uid", number(head, 108, 8))
@@ -63,7 +63,7 @@ class Entry:
             self.size = 0  # a link may tell the size of what it leads to
 
     def _text(self, key: str, field: bytes) -> str:
-        return _decode(self.records.get(key, field))
+        return decode(self.records.get(key, field))
 
     def _number(self, key: str, field: int) -> int:
         return integer(self.records[key]) if key in self.records else field
@@ -206,7 +206,7 @@ class Reader:
             raise Refused(f"an unknown format of a file with holes at {entry.name!r}")
         stored, text = entry.size, b""
         entry.size = integer(entry.records["GNU.sparse.realsize"])
-        entry.name = _decode(entry.records["GNU.sparse.name"])
+        entry.name = decode(entry.records["GNU.sparse.name"])
         numbers: list[int] = []
         used = 0
         while not numbers or len(numbers) < 2 * numbers[0] + 1:
@@ -235,7 +235,8 @@ def _field(head: bytes, start: int, length: int) -> bytes:
     return head[start : start + length].partition(b"\0")[0]
 
 
-def _decode(name: bytes) -> str:
+def decode(name: bytes) -> str:
+    """Read a name, of whatever bytes."""
     return name.decode("utf-8", "surrogateescape")
 
 
@@ -270,6 +271,6 @@ def records(content: bytes) -> dict[str, bytes]:
         key, equals, value = record.partition(b"=")
         if not equals:
             raise Refused("invalid pax header")
-        found[_decode(key)] = value
+        found[decode(key)] = value
         at += length
     return found

@@ -13,7 +13,6 @@ what its buffer has, again and again, and nothing can be typed.
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import contextlib
 import socket
@@ -130,8 +129,8 @@ class Console:
         self._recent = (self._recent + said)[-CONSOLE_SIZE:]
 
 
-class _Session(abc.ABC):
-    """`heft.weights.base.Session`; all output is STDOUT."""
+class _Session:
+    """`heft.weights.base.Session`; all output is STDOUT. How it ends is each kind's own."""
 
     def __init__(self, closed: Callable[[_Session], Awaitable[None]]) -> None:
         self._closed = closed
@@ -140,13 +139,13 @@ class _Session(abc.ABC):
         self._news = asyncio.Event()
         self._over = False
 
-    @abc.abstractmethod
     def cut(self) -> None:
         """Let whoever reads it find its end."""
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def end(self) -> None:
         """Let go of the console, once what was said was taken; harmless when repeated."""
+        self.cut()
 
     def hear(self, data: bytes) -> None:
         """Have something to be read, in the place of what was said first."""
@@ -163,6 +162,9 @@ class _Session(abc.ABC):
         if not self._over:
             self._news.clear()
         return (Stream.STDOUT, data) if data else None
+
+    async def close_stdin(self) -> None:
+        """Do nothing: a console has no end of input."""
 
     async def close(self) -> None:
         """Give the console back."""
@@ -200,9 +202,6 @@ class HearingSession(_Session):
             self._told_so = True
             self.hear(_DEAF)
 
-    async def close_stdin(self) -> None:
-        """Do nothing: a console has no end of input."""
-
     async def close(self) -> None:
         """Give the console back."""
         await super().close()
@@ -212,10 +211,6 @@ class HearingSession(_Session):
         """Let whoever reads it find its end."""
         self._asking.cancel()
         self._finish()
-
-    def end(self) -> None:
-        """Ask no more; harmless when repeated."""
-        self.cut()
 
 
 class LineSession(_Session):
@@ -263,9 +258,6 @@ class LineSession(_Session):
         """Type something; dropped where the line is gone."""
         with contextlib.suppress(OSError):
             await self._loop.sock_sendall(self._line, data)
-
-    async def close_stdin(self) -> None:
-        """Do nothing: a console has no end of input."""
 
     def cut(self) -> None:
         """Let whoever reads it find its end."""
